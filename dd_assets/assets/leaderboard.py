@@ -1,0 +1,66 @@
+"""The `leaderboard` asset: reads whatever scores exist and ranks them.
+
+Belongs here: its definition and metadata. Does not belong: gathering or drawing (report/).
+Its dependencies are declared without loading, so a missing cell is a missing row and not an error.
+"""
+
+import json
+
+import dagster as dg
+
+from dd_assets.assets.shell import asset_key
+from dd_assets.errors import DDError
+from dd_assets.methods.registry import METHODS
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.graph import students
+from dd_assets.planning.unit import Manifest
+from dd_assets.units import leaderboard
+from dd_assets.units.kinds import kind_of
+from dd_resources.injection import NAMESPACE, ComputeResource, RawDataResource, StoreResource
+
+SHOWN = ("dataset", "ipc", "method", "student", "label", "accuracy_mean", "accuracy_std", "draws", "seeds", "published")
+
+
+def build() -> list[dg.AssetsDefinition]:
+    """The leaderboard asset."""
+
+    @dg.asset(
+        key="leaderboard",
+        deps=[asset_key(f"{name}/score_{student}") for name in METHODS() for student in students()],
+        group_name="report",
+        kinds={"html", "csv"},
+        code_version=str(kind_of("leaderboard").version),
+        description="Every scored cell: method by IPC by label mode, ranked, beside RD3's published figures.",
+    )
+    def shell(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        raw_data: RawDataResource,
+        compute: ComputeResource,
+    ) -> dg.MaterializeResult:
+        try:
+            opened = store.open()
+            engine = Engine(opened, raw_data.get(), compute.get(), announce=context.log.info)
+            manifest = engine.run([leaderboard.plan(opened, NAMESPACE)])[0]
+            return _result(engine, manifest)
+        except DDError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    return [shell]
+
+
+def _result(engine: Engine, manifest: Manifest) -> dg.MaterializeResult:
+    rows = json.loads(engine.store.read(manifest, leaderboard.ROWS))
+    records = [dg.TableRecord({name: row[name] for name in SHOWN}) for row in rows]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(manifest.content),
+        metadata={
+            "origin": "computed" if engine.tally.computed else "reused",
+            "rows": len(rows),
+            "dagster/row_count": len(rows),
+            "recipe_digest": manifest.recipe_digest,
+            "content_digest": manifest.content,
+            "table": dg.MetadataValue.table(records[:50]) if records else dg.MetadataValue.text("no scores yet"),
+            "page": dg.MetadataValue.text("dd-assets leaderboard --html leaderboard.html writes it to a file"),
+        },
+    )

@@ -1,0 +1,142 @@
+"""The one shell every partitioned asset shares.
+
+Belongs here: turning a Stage into a Dagster asset, verdicts into check results, errors into Failures.
+Does not belong: what a stage resolves to (planning/graph.py) or what one asset shows (its own module).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dd_assets.errors import DDError
+from dd_assets.partitions import SPACES
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.units.kinds import kind_of
+from dd_resources.injection import ComputeResource, RawDataResource, StoreResource
+
+Describe = Callable[[Engine, Cell, Mapping[str, Manifest]], Mapping[str, Any]]
+
+_DESCRIBE: dict[str, Describe] = {}
+"""Asset to its describer, filled as the assets are defined; runless adoption shows the same metadata."""
+
+
+class Overrides(dg.Config):
+    """What a launch may change; anything set here marks the result as overridden."""
+
+    parameters: dict[str, Any] = Field(
+        default={},
+        description="Recipe parameters to replace for this launch, for example {iterations: 50}. The result is stored"
+        " under its own recipe, marked, and kept apart in the leaderboard.",
+    )
+
+
+def asset_key(asset: str) -> dg.AssetKey:
+    """The Dagster key of a stage's '/'-joined name."""
+    return dg.AssetKey(asset.split("/"))
+
+
+def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
+    """A Dagster asset for a stage; `describe` adds what a person wants to see of its units."""
+    names = [name.replace("/", "__") for name in stage.inputs]
+    _DESCRIBE[stage.asset] = describe
+
+    @dg.asset(
+        key=asset_key(stage.asset),
+        ins={n: dg.AssetIn(key=asset_key(name)) for n, name in zip(names, stage.inputs, strict=True)},
+        partitions_def=SPACES[stage.space],
+        group_name=stage.group,
+        description=stage.description,
+        kinds=set(stage.kinds),
+        tags=dict(stage.tags),
+        code_version=str(kind_of(stage.unit_kind).version),
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=asset_key(stage.asset), blocking=blocking, description=text)
+            for name, blocking, text in stage.checks
+        ],
+        output_required=True,
+    )
+    def shell(
+        context: dg.AssetExecutionContext,
+        config: Overrides,
+        store: StoreResource,
+        raw_data: RawDataResource,
+        compute: ComputeResource,
+        **references: Reference,
+    ):  # type: ignore[no-untyped-def]  # Dagster would read output types from a return annotation
+        inputs = {name: references[n] for n, name in zip(names, stage.inputs, strict=True)}
+        try:
+            cell = Cell.of(str(context.partition_key), config.parameters)
+            engine = Engine(store.open(), raw_data.get(), compute.get(), announce=context.log.info)
+            reference = stage.resolve(cell, inputs, engine)
+            return present(cell, engine, reference)
+        except DDError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except dg.DagsterExecutionInterruptedError as stop:
+            # Without this an in-process run with a retry policy would start the cancelled step again.
+            raise dg.Failure("cancelled; committed units and checkpoints are kept", allow_retries=False) from stop
+
+    return shell
+
+
+def present(cell: Cell, engine: Engine, reference: Reference) -> dg.MaterializeResult:
+    """The result that shows a resolved partition: data version, metadata, stored verdicts as checks."""
+    stage = stages()[reference.asset]
+    manifests = {key: manifest for key, digest in reference.units.items() if (manifest := engine.store.lookup(digest))}
+    computed, reused = len(engine.tally.computed), len(engine.tally.reused)
+    metadata: dict[str, Any] = {
+        "origin": "computed" if computed else "reused",
+        "units_computed": computed,
+        "units_reused": reused,
+        "seconds": sum(manifest.seconds for manifest in manifests.values()),
+        "bytes": sum(manifest.total_bytes for manifest in manifests.values()),
+        "recipe_digest": reference.recipe,
+        "content_digest": reference.content,
+        "units": dg.MetadataValue.json(dict(reference.units)),
+        "recipe": dg.MetadataValue.json(next(iter(manifests.values())).recipe if manifests else {}),
+        "overridden": dg.MetadataValue.json(dict(cell.overrides)),
+        **_DESCRIBE[stage.asset](engine, cell, manifests),
+    }
+    return dg.MaterializeResult(
+        asset_key=asset_key(stage.asset),
+        value=reference,
+        data_version=dg.DataVersion(reference.content),
+        metadata=metadata,
+        check_results=[_check(stage, name, blocking, manifests) for name, blocking, _ in stage.checks],
+        tags={"dd/origin": "computed" if computed else "reused"},
+    )
+
+
+def _check(stage: Stage, name: str, blocking: bool, manifests: Mapping[str, Manifest]) -> dg.AssetCheckResult:
+    """The worst stored verdict of that name over the partition's units."""
+    found = {key: v for key, manifest in manifests.items() for v in manifest.verdicts if v.name == name}
+    failed = {key: verdict for key, verdict in found.items() if not verdict.passed}
+    shown = failed or found
+    text = "; ".join(f"{key}: {verdict.message}" for key, verdict in list(shown.items())[:5])
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset_key(stage.asset),
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+        description=text or "does not apply to this partition",
+        metadata={
+            f"{key} {figure}": value for key, v in list(shown.items())[:5] for figure, value in v.figures.items()
+        },
+    )
+
+
+def inline_image(png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG shown inline in the Dagster UI."""
+    from dd_assets.report.pictures import markdown_image
+
+    return dg.MetadataValue.md(markdown_image(png))
+
+
+def column_schema(columns: Mapping[str, str]) -> dg.TableSchemaMetadataValue:
+    """A table schema from column names and types."""
+    return dg.MetadataValue.table_schema(
+        dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in columns.items()])
+    )

@@ -1,0 +1,1 @@
+"""Dataset settings as data, and how each raw dataset is read."""

@@ -1,0 +1,29 @@
+"""The only place where assets, jobs and resources meet.
+
+Belongs here: merging. Does not belong: anything defined here for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from dd_assets.assets import dataset, leaderboard, score, soft_labels, synthetic_images, teacher
+from dd_assets.automation import build_jobs
+from dd_resources.injection import default_resources
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All definitions, with resources from the environment unless overridden by name."""
+    stages = (dataset, teacher, synthetic_images, soft_labels, score, leaderboard)
+    return dg.Definitions(
+        assets=[asset for module in stages for asset in module.build()],
+        jobs=build_jobs(),
+        resources={**default_resources(), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

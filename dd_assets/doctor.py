@@ -1,0 +1,69 @@
+"""Health checks a person runs before trusting a machine.
+
+Belongs here: quick examinations with a one-line finding each. Does not belong: repairs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from dd_assets.errors import DDError
+
+
+def examine() -> list[dict[str, Any]]:
+    """One row {check, ok, detail} per examination; nothing is computed or changed."""
+    from dd_assets.datasets.registry import settings
+
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("store", _store),
+        ("device", _device),
+        ("dagster instance", lambda: os.environ.get("DAGSTER_HOME") or ".dd/dagster (default)"),
+        *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
+    ]
+    return [_row(name, check) for name, check in checks]
+
+
+def _row(name: str, check: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"check": name, "ok": True, "detail": check()}
+    except DDError as error:
+        return {"check": name, "ok": False, "detail": str(error)}
+
+
+def _store() -> str:
+    from dd_resources.injection import store_root
+    from dd_resources.store import ArtefactStore
+
+    store = ArtefactStore(store_root()).open()
+    probe = f"work/doctor/{uuid.uuid4().hex}"
+    store.put_if_absent(probe, b"probe")
+    store.remove(probe)
+    free = f", {shutil.disk_usage(store.root).free / 1e9:.0f} GB free" if store.is_local else ""
+    return f"{store.root}: {len(store.list('manifests'))} results{free}"
+
+
+def _device() -> str:
+    import torch
+
+    from dd_resources.compute import Compute
+
+    compute = Compute()
+    return f"{compute.resolved_device()}, {compute.resolved_workers()} workers, torch {torch.__version__}"
+
+
+def _dataset(name: str) -> str:
+    import numpy as np
+
+    from dd_assets.datasets.registry import setting
+    from dd_resources.raw_data import RawData
+
+    chosen = setting(name)
+    raw = RawData(os.environ.get("DD_DATA_ROOT", ""))
+    raw.fingerprint(chosen)
+    train, test = raw.load(name)
+    counts = np.bincount(train.labels, minlength=len(chosen.classes))
+    return f"{len(train)} train, {len(test)} test, {counts.min()} to {counts.max()} per class, {chosen.size} px"

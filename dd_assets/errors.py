@@ -1,0 +1,71 @@
+"""Errors a user can act on.
+
+Belongs here: one exception family whose text names the thing that is wrong and the remedy, in one line.
+Does not belong: programming errors (let those raise as they are) and anything that needs torch or Dagster.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DDError(Exception):
+    """A refusal with a cause and a remedy; the command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} → {remedy}" if remedy else problem)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        # Worker processes send errors back by pickling; the default would pass the joined text as `problem`.
+        return type(self), (self.problem, self.remedy)
+
+
+class UnknownNameError(DDError):
+    """A dataset, method, student, architecture or recipe field that does not exist."""
+
+    exit_code = 2
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+        """The error for `name`, with the nearest known names as the remedy."""
+        known = sorted(known)
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return cls(f"unknown {kind} {name!r}", f"{hint}known: {', '.join(known)}")
+
+
+class InputError(DDError):
+    """Bad input data or a parameter that cannot work with it (too few images, wrong class order, NaN weights…)."""
+
+    exit_code = 3
+
+
+class StoreError(DDError):
+    """The artefact store cannot be read or written."""
+
+    exit_code = 4
+
+
+class CorruptArtefactError(StoreError):
+    """A stored payload no longer has the bytes its manifest promises."""
+
+
+class FormatVersionError(StoreError):
+    """The store or a manifest was written by a format this version does not know."""
+
+
+class VerdictError(DDError):
+    """An input was stored with a failed blocking verdict, so nothing may be built on it."""
+
+    exit_code = 5
+
+
+class StaleReferenceError(DDError):
+    """A reference does not agree with the data version Dagster recorded for the same partition."""
+
+    exit_code = 6

@@ -1,0 +1,300 @@
+"""Training one student under the protocol and scoring it.
+
+Belongs here: the training loop, when it evaluates, resume. Does not belong: building or initialising the student,
+views (views.py), stored labels (labels.py), the optimiser's rules (optimiser.py), time measurement.
+
+Source: RD3 Tables 8 and 9 and section 4.4; LINs-lab/RDED 3f6453d, validation/main.py, without its second forward per
+step (made there for a printed accuracy, it updates the batch-norm statistics twice).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dd_assets.datasets.arrays import ImageArrays, Normalisation
+from dd_assets.errors import InputError
+from dd_assets.evaluation.accuracy import evaluate, prepare_test
+from dd_assets.evaluation.labels import forward_logits
+from dd_assets.evaluation.losses import hard_cutmix, soft_kl
+from dd_assets.evaluation.optimiser import learning_rate, student_optimiser
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.views import (
+    SPAN_PIXELS,
+    ViewSchedule,
+    check_views,
+    epoch_spans,
+    render,
+    span_geometry,
+)
+from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
+from dd_assets.randomness import words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What one student is trained on and how; `train_student` checks that the parts fit."""
+
+    images_u8: np.ndarray
+    """uint8 (N, S, S, C)."""
+    labels: np.ndarray
+    """int64 (N,)."""
+    protocol: Protocol
+    view_seed: int
+    test: ImageArrays
+    normalisation: Normalisation
+    logits: np.ndarray | None
+    """fp16 (epochs * N, classes), rows as in `labels.label_geometry`; for stored soft labels."""
+    teacher: nn.Module | None  # for online soft labels
+    device: str
+    progress: Progress
+    checkpoints: Checkpoints
+
+    @property
+    def batch(self) -> int:
+        """The protocol's batch, or |S| if that is smaller."""
+        return min(self.protocol.batch, len(self.images_u8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentScore:
+    """The result of one student training; accuracies are top-1 in [0, 1]."""
+
+    last_accuracy: float
+    best_accuracy: float
+    """Best over the evaluated epochs (chosen on the test set, so not the headline)."""
+    evaluated_epochs: list[int]
+    accuracy_curve: np.ndarray
+    """float64, one per evaluated epoch."""
+    loss_curve: np.ndarray
+    """float64 (epochs,), mean over the epoch's views."""
+    train_accuracy_curve: np.ndarray
+    """float64 (epochs,), share of views whose prediction is the base image's label, from the training forward."""
+    correct: np.ndarray
+    """bool, one per test image, after the last epoch."""
+    steps: int
+
+
+def _check(training: Training, model: nn.Module) -> None:
+    """Raise InputError for inputs that cannot work, before any training."""
+    images, protocol = training.images_u8, training.protocol
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise InputError(f"training images {images.dtype} {images.shape}", "uint8 (N, S, S, C) expected")
+    if training.labels.shape != (len(images),):
+        raise InputError(f"{len(images)} images with labels of shape {training.labels.shape}")
+    if training.test.images.shape[1:] != images.shape[1:] or not len(training.test):
+        raise InputError(f"test images {training.test.images.shape} do not match training images {images.shape}")
+    check_views(protocol.views, len(images), images.shape[1], training.batch)
+    soft = protocol.label == "soft"
+    if soft and protocol.label_storage == "online" and training.teacher is None:
+        raise InputError("online soft labels need the teacher")
+    if soft and protocol.label_storage == "stored":
+        rows = protocol.epochs * len(images)
+        if training.logits is None or training.logits.ndim != 2 or len(training.logits) != rows:
+            shape = None if training.logits is None else training.logits.shape
+            raise InputError(f"stored logits have shape {shape}", f"{rows} rows expected (epochs x images)")
+    if 1 in (training.batch, len(images) % training.batch):
+        _probe_single(model, images)
+
+
+def _probe_single(model: nn.Module, images: np.ndarray) -> None:
+    """Some batches hold a single view; refuse a network whose batch norm would then see one value per channel."""
+    probe = copy.deepcopy(model).cpu().train()
+    try:
+        probe(torch.zeros(1, images.shape[3], *images.shape[1:3]))
+    except ValueError as error:
+        raise InputError(
+            "a batch of one view cannot train this network (batch norm over a single value)",
+            "use another number of images, batch or student",
+        ) from error
+
+
+class _Run:
+    """One training in progress: what lives on the device, and what a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, training: Training) -> None:
+        protocol, device = training.protocol, torch.device(training.device)
+        self.training, self.device = training, device
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.images = torch.from_numpy(np.ascontiguousarray(training.images_u8)).to(device)
+        self.labels = torch.from_numpy(training.labels).long().to(device)
+        self.test_images = prepare_test(training.test.images).to(device)
+        self.test_labels = torch.from_numpy(training.test.labels).long().to(device)
+        if training.teacher is not None:
+            training.teacher.to(device).to(memory_format=torch.channels_last).eval()
+        self.optimiser = student_optimiser(self.model, protocol)
+        self.layer_seeds = words(protocol.epochs, training.view_seed, "layers")
+        self.epoch = 0
+        self.evaluated = protocol.evaluated_epochs()
+        self.loss = torch.zeros(protocol.epochs, device=device)
+        self.hits = torch.zeros(protocol.epochs, device=device)
+        self.accuracy = np.full(len(self.evaluated), np.nan)
+        self.correct = np.zeros(len(self.test_labels), dtype=bool)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor a checkpoint holds, by name; the optimiser's moments once they exist."""
+        yield from ((f"model/{name}", tensor) for name, tensor in self.model.state_dict().items())
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            for name, tensor in self.optimiser.state.get(parameter, {}).items():
+                yield f"optimiser/{index}/{name}", tensor
+        yield "curve/loss", self.loss
+        yield "curve/hits", self.hits
+
+    def save(self) -> None:
+        """Write a checkpoint after `self.epoch` complete epochs."""
+        state = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._tensors()}
+        state["curve/accuracy"], state["epoch"] = self.accuracy.copy(), np.array(self.epoch)
+        self.training.checkpoints.save(state)
+
+    def restore(self) -> None:
+        """Continue from the checkpoint, if there is one. Tensors keep their memory format, so bits stay the same."""
+        state = self.training.checkpoints.load()
+        if state is None:
+            return
+        for group in self.optimiser.param_groups:
+            for parameter in group["params"]:
+                moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                step = torch.zeros((), dtype=torch.float32, device=self.device)
+                self.optimiser.state[parameter] = {"step": step, **moments}
+        with torch.no_grad():
+            for name, tensor in self._tensors():
+                tensor.copy_(torch.from_numpy(np.asarray(state[name])))
+        self.accuracy, self.epoch = np.array(state["curve/accuracy"]), int(state["epoch"])
+
+    def targets(self, schedule: ViewSchedule, span: range) -> Tensor | None:
+        """Stored logits of the span on the device, float32 (V, classes); None for hard or online labels."""
+        table, protocol = self.training.logits, self.training.protocol
+        if table is None or protocol.label != "soft" or protocol.label_storage != "stored":
+            return None
+        first = span[0] * len(self.images)
+        rows = np.ascontiguousarray(table[first : first + len(schedule)])
+        return torch.from_numpy(rows).to(self.device).float()
+
+    def seed_layers(self, epoch: int) -> None:
+        """Seed what dropout and its like draw from (`torch.manual_seed` would format a stack trace on each call)."""
+        seed = int(self.layer_seeds[epoch] >> np.uint64(1))
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def step(self, inputs: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> None:
+        """One optimiser step on one batch; loss and hits accumulate on the device."""
+        training, protocol = self.training, self.training.protocol
+        if protocol.label == "soft" and target is None and training.teacher is not None:
+            target = forward_logits(training.teacher, inputs, len(inputs), protocol.precision)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
+            logits = self.model(inputs)
+        if target is None:
+            loss = hard_cutmix(logits, base, pasted, lam, protocol.hard_form)
+        else:
+            loss = soft_kl(logits, target, protocol.temperature)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.loss[self.epoch].add_(loss.detach(), alpha=len(inputs))
+        self.hits[self.epoch].add_((logits.detach().argmax(dim=1) == base).sum())
+
+    def span(self, span: range) -> None:
+        """Train the epochs of `span` that are not done yet; views are rendered together where they are small."""
+        training, protocol = self.training, self.training.protocol
+        count, size = self.images.shape[:2]
+        schedule = span_geometry(protocol.views, count, size, training.batch, training.view_seed, span)
+        small = len(schedule) * size**2 <= SPAN_PIXELS
+        rendered = render(self.images, schedule, training.normalisation) if small else None
+        logits, starts = self.targets(schedule, span), schedule.starts()
+        partner = np.repeat(starts[:-1], schedule.n) + schedule.mix_slot
+        base, pasted = (
+            self.labels[torch.from_numpy(ids.astype(np.int64)).to(self.device)]
+            for ids in (schedule.image_id, schedule.image_id[partner])
+        )
+        for epoch in range(max(span[0], self.epoch), span.stop):
+            self.model.train()
+            self.seed_layers(epoch)
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(protocol, epoch)
+            for batch in np.flatnonzero(schedule.batch_epoch == epoch):
+                rows = slice(starts[batch], starts[batch + 1])
+                if rendered is None:
+                    inputs = render(self.images, schedule, training.normalisation, int(batch))
+                else:
+                    inputs = rendered[rows]
+                target = None if logits is None else logits[rows]
+                self.step(inputs, target, base[rows], pasted[rows], float(schedule.lam[batch]))
+            self.finish_epoch()
+
+    def finish_epoch(self) -> None:
+        """Evaluate where the protocol says so, report about 50 times, checkpoint about 10 times."""
+        training, epochs = self.training, self.training.protocol.epochs
+        if self.epoch in self.evaluated:
+            precision = training.protocol.precision
+            hits = evaluate(self.model, self.test_images, self.test_labels, training.normalisation, precision)
+            self.correct = hits.cpu().numpy()
+            self.accuracy[self.evaluated.index(self.epoch)] = self.correct.mean()
+        done = self.epoch + 1
+        if done % math.ceil(epochs / 50) == 0 or done == epochs:
+            training.progress(done, epochs, loss=float(self.loss[self.epoch]) / len(self.images))
+        self.epoch = done
+        if done % math.ceil(epochs / 10) == 0 and done < epochs:
+            self.save()
+
+
+def train_student(
+    model: nn.Module,
+    *,
+    images_u8: np.ndarray,
+    labels: np.ndarray,
+    protocol: Protocol,
+    view_seed: int,
+    test: ImageArrays,
+    normalisation: Normalisation,
+    logits: np.ndarray | None = None,
+    teacher: nn.Module | None = None,
+    device: str = "cpu",
+    progress: Progress = silent,
+    checkpoints: Checkpoints | None = None,
+) -> StudentScore:
+    """Train `model` (initialised by the caller, changed in place) and score it; arguments as in `Training`.
+
+    AdamW (betas .9, .999; eps 1e-8), one forward per step, all sums on the device. With a checkpoint the training
+    goes on after its epoch and ends with the same bits as an undisturbed one. Layers that draw random numbers
+    (dropout) are seeded per epoch from the stream 'layers'; torch's global generator is restored at the end.
+    Raises InputError where shapes, labels, views or a batch of one cannot work.
+    """
+    training = Training(
+        images_u8=images_u8,
+        labels=labels,
+        protocol=protocol,
+        view_seed=view_seed,
+        test=test,
+        normalisation=normalisation,
+        logits=logits,
+        teacher=teacher,
+        device=device,
+        progress=progress,
+        checkpoints=checkpoints or NoCheckpoints(),
+    )
+    _check(training, model)
+    run = _Run(model, training)
+    run.restore()
+    count, size = images_u8.shape[:2]
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        for span in epoch_spans(count, size, protocol.epochs):
+            if span.stop > run.epoch:
+                run.span(span)
+    return StudentScore(
+        last_accuracy=float(run.accuracy[-1]),
+        best_accuracy=float(run.accuracy.max()),
+        evaluated_epochs=run.evaluated,
+        accuracy_curve=run.accuracy,
+        loss_curve=run.loss.double().cpu().numpy() / count,
+        train_accuracy_curve=run.hits.double().cpu().numpy() / count,
+        correct=run.correct,
+        steps=protocol.epochs * -(-count // training.batch),
+    )

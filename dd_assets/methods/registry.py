@@ -1,0 +1,57 @@
+"""Which methods exist.
+
+Belongs here: finding every recipe in the package and in plug-ins; light, no torch. Does not belong: the methods.
+
+A method is a package `dd_assets.methods.<name>` whose `recipe.py` exports METHOD, or an entry point of the group
+`dd_assets.methods` in any installed distribution that loads a `Method`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+
+from dd_assets import methods as package
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.methods.contract import Method
+
+GROUP = "dd_assets.methods"
+
+
+def _declared() -> Iterator[tuple[str, object]]:
+    """Where each declaration stands and what it declares, built-in methods first."""
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        recipe = f"{module.name}.recipe"
+        if module.ispkg and importlib.util.find_spec(recipe) is not None:
+            yield recipe, getattr(importlib.import_module(recipe), "METHOD", None)
+    for entry in entry_points(group=GROUP):
+        yield f"entry point {entry.name} = {entry.value}", entry.load()
+
+
+@cache
+def METHODS() -> dict[str, Method]:  # a constant in all but the time at which it is read
+    """Every method by name, sorted; raises InputError where a declaration is not a Method or a name is taken."""
+    found: dict[str, Method] = {}
+    origins: dict[str, str] = {}
+    for origin, declared in _declared():
+        if not isinstance(declared, Method):
+            raise InputError(f"{origin} declares no Method", "export METHOD = Method(...) from its recipe.py")
+        if declared.name in found:
+            raise InputError(
+                f"{origin} declares method {declared.name!r}, which {origins[declared.name]} already does",
+                "rename one of them",
+            )
+        found[declared.name], origins[declared.name] = declared, origin
+    return dict(sorted(found.items()))
+
+
+def method(name: str) -> Method:
+    """The method of that name; raises UnknownNameError."""
+    known = METHODS()
+    if name not in known:
+        raise UnknownNameError.of("method", name, known)
+    return known[name]

@@ -1,0 +1,189 @@
+"""Classifier checkpoints as bytes: safetensors with one JSON header entry.
+
+Belongs here: writing, reading and importing weights, with every check that they fit the setting. Does not belong:
+where the bytes are kept (dd_resources/store.py) and measuring the imported accuracy (training.top1).
+
+Metadata fields: architecture, classes (ordered), mean, std, channels, size, test_accuracy, source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from dd_assets.datasets.arrays import Normalisation
+from dd_assets.errors import InputError
+from dd_assets.models.architectures import build_model
+
+HEADER_ENTRY = "dd_assets"
+"""One entry only: safetensors writes several in hash order, so the bytes would differ between two processes."""
+
+
+def to_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """The checkpoint file: tensors on the CPU and `metadata` as sorted JSON in the header; equal in, equal out."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    return safetensors.torch.save(tensors, {HEADER_ENTRY: json.dumps(metadata, sort_keys=True)})
+
+
+def read(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a safetensors file; header entries of other writers are returned as plain strings.
+
+    Raises InputError if the bytes are not safetensors.
+    """
+    try:
+        state = safetensors.torch.load(content)
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"the checkpoint cannot be read: {error}", "give a complete .safetensors file") from error
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    ours = json.loads(header.pop(HEADER_ENTRY, "{}"))
+    return state, {**header, **ours}
+
+
+def load_classifier(state: Mapping[str, Tensor], metadata: Mapping[str, Any], device: str = "cpu") -> nn.Module:
+    """The network of a checkpoint, frozen, in evaluation mode on `device`; raises InputError if the keys do not fit."""
+    model = _blank(metadata["architecture"], len(metadata["classes"]), metadata["channels"], metadata["size"])
+    _check_keys(state, model, metadata["architecture"], f"checkpoint of {metadata['architecture']}")
+    model.load_state_dict(dict(state), strict=False)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def import_weights(
+    path: Path,
+    *,
+    architecture: str,
+    classes: Sequence[str],
+    channels: int,
+    size: int,
+    normalisation: Normalisation | None = None,
+    sha256: str | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Foreign weights checked against a setting, as (state, metadata) ready for `to_safetensors`.
+
+    `path` is a .safetensors file, described by its header and by a JSON file of the same stem, or a .pth file, read
+    with `weights_only=True` and only if its SHA-256 is `sha256`. The file's mean and std are taken, and must
+    equal `normalisation` where both are given. Class order is compared where the file states it; elsewhere only
+    the measured accuracy can tell, so the caller measures it (`training.top1`) before anything is built on it.
+    Raises InputError, one line with file and remedy, for a missing file, a wrong hash, NaN or infinite values, other
+    classes, another class order, a contradicting normalisation and keys that do not fit the architecture.
+    """
+    if not path.is_file():
+        raise InputError(f"weights {path} do not exist", "download them or correct the path")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise InputError(f"{path} has SHA-256 {digest}, expected {sha256}", "download it again")
+    if path.suffix == ".safetensors":
+        state, stated = read(content)
+    elif sha256 is None:
+        raise InputError(f"{path} is a pickle-based file", f"state its hash to accept it: sha256: {digest}")
+    else:
+        state, stated = _foreign_state(path), {}
+    sidecar = path.with_suffix(".json")
+    if sidecar.is_file():
+        stated = {**stated, **json.loads(sidecar.read_text())}
+    _check_finite(state, path)
+    _check_classes(stated.get("classes"), classes, path)
+    model = _blank(architecture, len(classes), channels, size)
+    _check_head(state, model, len(classes), path)
+    _check_keys(state, model, architecture, str(path))
+    chosen = _normalisation(stated, normalisation, path)
+    return state, {
+        "architecture": architecture,
+        "classes": list(classes),
+        "mean": list(chosen.mean),
+        "std": list(chosen.std),
+        "channels": channels,
+        "size": size,
+        "test_accuracy": None,
+        "source": f"{stated.get('source', path.name)}, sha256 {digest}",
+    }
+
+
+def _blank(architecture: str, classes: int, channels: int, size: int) -> nn.Module:
+    """A network to receive weights; its own initial values are overwritten."""
+    return build_model(architecture, classes=classes, channels=channels, size=size, seed=0)
+
+
+def _foreign_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth file, without the wrappers of common training scripts."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path} holds more than tensors", "save model.state_dict() alone") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise InputError(f"{path} holds no state dict", "save model.state_dict() alone")
+    return {name.removeprefix("module."): value for name, value in loaded.items()}
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(f"{path}: tensor {name} has NaN or infinite values", "train or download it again")
+
+
+def _check_classes(stated: Sequence[str] | None, expected: Sequence[str], path: Path) -> None:
+    if stated is None:
+        return
+    if len(stated) != len(expected):
+        raise InputError(f"{path} has {len(stated)} classes, the setting has {len(expected)}", "use matching weights")
+    for position, (theirs, ours) in enumerate(zip(stated, expected, strict=True)):
+        if theirs != ours:
+            raise InputError(
+                f"{path}: class {position} is {theirs!r}, the setting has {ours!r} there",
+                "reorder the setting's classes or the rows of the head",
+            )
+
+
+def _check_head(state: Mapping[str, Tensor], model: nn.Module, classes: int, path: Path) -> None:
+    head = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+    weight = state.get(f"{head}.weight")
+    if weight is not None and weight.shape[0] != classes:
+        raise InputError(
+            f"{path} has {weight.shape[0]} outputs, the setting has {classes} classes", "use other weights"
+        )
+
+
+def _check_keys(state: Mapping[str, Tensor], model: nn.Module, architecture: str, what: str) -> None:
+    # The batch counter takes no part in evaluation and many public checkpoints leave it out.
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in expected]
+    shapes = [name for name, shape in expected.items() if name in state and state[name].shape != shape]
+    for kind, names in (("missing", missing), ("unknown", unknown), ("other shapes", shapes)):
+        if names:
+            few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise InputError(f"{what} does not fit {architecture}: {kind}: {few}", "name the right architecture")
+
+
+def _normalisation(stated: Mapping[str, Any], expected: Normalisation | None, path: Path) -> Normalisation:
+    """The normalisation the weights were trained with; never a guess and never a silent contradiction."""
+
+    def numbers(value: str | Sequence[float]) -> tuple[float, ...]:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(float(part) for part in parts)
+
+    if "mean" not in stated or "std" not in stated:
+        if expected is None:
+            raise InputError(f"{path} states no mean and std", f"write them to {path.with_suffix('.json').name}")
+        return expected
+    own = Normalisation(mean=numbers(stated["mean"]), std=numbers(stated["std"]))
+    if expected is not None and own != expected:
+        raise InputError(
+            f"{path} was trained with mean {own.mean}, std {own.std}; the setting has {expected.mean}, {expected.std}",
+            "give the setting the normalisation of its teacher",
+        )
+    return own

@@ -1,0 +1,208 @@
+"""Bringing asset partitions up to date in this process, as real Dagster runs.
+
+Belongs here: deciding what to run, adopting what the store already holds, reporting. Does not belong: statuses
+(plan.py), computations.
+
+What is complete in the store needs no run: if Dagster's log knows it, it is reused; if not (a fresh instance), it is
+adopted by a runless materialization with the metadata that a run would have shown. The rest runs through the job of its
+partition space, one run per job and partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, extract_data_version_from_entry
+
+from dd_assets.errors import DDError, InputError
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.graph import Cell, stages
+from dd_assets.planning.plan import Planner, Target, with_upstream
+from dd_assets.planning.unit import Reference
+from dd_assets.units.kinds import kind_of
+
+Say = Callable[[str], None]
+Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's event lines stay out of the terminal; the instance keeps them all."""
+
+
+class RunFailedError(DDError):
+    """A Dagster run failed; the text is its first step failure."""
+
+
+@dataclass
+class Outcome:
+    """What a sync did."""
+
+    lines: dict[Target, str] = field(default_factory=dict)
+    """Target to computed, reused, adopted or blocked."""
+    heavy_calls: int = 0
+    """Units computed."""
+
+    def count(self, word: str) -> int:
+        """How many asset partitions ended that way."""
+        return sum(value == word for value in self.lines.values())
+
+
+@dataclass
+class Sync:
+    """One pass over targets against a store, a Dagster instance and a set of definitions."""
+
+    engine: Engine
+    namespace: str
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+    present: Present
+    """Metadata and checks of a resolved partition, as its asset would show them (assets/shell.py)."""
+    say: Say = print
+
+    def run(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
+        """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it."""
+        planner = Planner(self.engine, self.namespace)
+        outcome = Outcome()
+        ordered = with_upstream(targets)
+        # Datasets first: with the class counts known, a cell that cannot apply is refused before a teacher trains.
+        for phase in (("dataset",), ("teacher",), None):
+            chosen = [t for t in ordered if (t[0] in phase if phase else t[0] not in ("dataset", "teacher"))]
+            if phase == ("teacher",):
+                self._refuse_blocked(planner, targets, outcome, strict)
+            for group in _groups([t for t in chosen if t not in outcome.lines]):
+                self._run_group(planner, group, outcome)
+        return outcome
+
+    def report(self) -> None:
+        """Materialize the leaderboard if its inputs changed."""
+        from dd_assets.units import leaderboard
+
+        unit = leaderboard.plan(self.engine.store, self.namespace)
+        known = self.engine.store.lookup(unit.digest)
+        if known is not None and recorded_version(self.instance, "leaderboard", "") == known.content:
+            return
+        result = self.definitions.resolve_job_def("report_job").execute_in_process(
+            instance=self.instance, raise_on_error=False, run_config=QUIET
+        )
+        if not result.success:
+            raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
+
+    def _refuse_blocked(self, planner: Planner, targets: Sequence[Target], outcome: Outcome, strict: bool) -> None:
+        for target in with_upstream(targets):
+            reason = planner.blocked_reason(stages()[target[0]], Cell.of(target[1]))
+            if not reason:
+                continue
+            if strict and target in targets:
+                raise InputError(f"{target[0]} [{target[1]}] is blocked: {reason}", "choose another cell")
+            outcome.lines[target] = "blocked"
+            self.say(f"blocked   {target[0]} [{target[1]}]: {reason}")
+
+    def _run_group(self, planner: Planner, group: Sequence[Target], outcome: Outcome) -> None:
+        for target in group:
+            planner.visit(target)
+        unresolved = [target for target in group if target not in planner.found]
+        for target in group:
+            if target in planner.found:
+                self._adopt_or_reuse(target, planner.found[target], outcome)
+        if not unresolved:
+            return
+        self._execute(unresolved, outcome)
+        planner.forget(unresolved)
+        for target in unresolved:
+            planner.visit(target)
+            self._line(outcome, target, "computed")
+
+    def _line(self, outcome: Outcome, target: Target, word: str) -> None:
+        outcome.lines[target] = word
+        self.say(f"{word:<9} {target[0]} [{target[1]}]")
+
+    def _adopt_or_reuse(self, target: Target, reference: Reference, outcome: Outcome) -> None:
+        if recorded_version(self.instance, *target) == reference.content:
+            self.engine.store.write_reference(self.namespace, reference)
+            self._line(outcome, target, "reused")
+            return
+        self._adopt(reference)
+        self._line(outcome, target, "adopted")
+
+    def _adopt(self, reference: Reference) -> None:
+        """Record a complete partition in Dagster's log without a run, with its metadata and check results."""
+        result = self.present(Cell.of(reference.partition), self.engine, reference)
+        self.engine.store.write_reference(self.namespace, reference)
+        key = dg.AssetKey(reference.asset.split("/"))
+        version = str(kind_of(stages()[reference.asset].unit_kind).version)
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                asset_key=key,
+                partition=reference.partition,
+                metadata={**(result.metadata or {}), "origin": "adopted"},
+                tags={DATA_VERSION_TAG: reference.content, CODE_VERSION_TAG: version, "dd/origin": "adopted"},
+            )
+        )
+        for check in result.check_results or ():
+            self.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=check.check_name or "",
+                    passed=check.passed,
+                    metadata=check.metadata,
+                    severity=check.severity,
+                    description=check.description,
+                    partition=reference.partition,
+                )
+            )
+
+    def _execute(self, targets: Sequence[Target], outcome: Outcome) -> None:
+        partition = targets[0][1]
+        job = self.definitions.resolve_job_def(_job_name(targets[0]))
+        result = job.execute_in_process(
+            partition_key=partition,
+            asset_selection=[dg.AssetKey(asset.split("/")) for asset, _ in targets],
+            instance=self.instance,
+            raise_on_error=False,
+            run_config=QUIET,
+        )
+        if not result.success:
+            raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
+        for event in result.get_asset_materialization_events():
+            value = event.materialization.metadata.get("units_computed")
+            outcome.heavy_calls += int(value.value) if value is not None else 0  # type: ignore[arg-type]
+
+
+def _groups(targets: Sequence[Target]) -> list[list[Target]]:
+    """Targets that one run can hold: same job, same partition, in the given order."""
+    groups: dict[tuple[str, str], list[Target]] = {}
+    for target in targets:
+        groups.setdefault((_job_name(target), target[1]), []).append(target)
+    return list(groups.values())
+
+
+def _job_name(target: Target) -> str:
+    stage = stages()[target[0]]
+    return "datasets_job" if stage.space == "dataset" else f"{stage.tags['dd/method']}_job"
+
+
+def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            text = data.user_failure_data.description if data.user_failure_data else None
+            if text:
+                return f"{event.step_key}: {text}"
+            error = data.error
+            # The innermost cause says what happened, save the traceback text that a worker process sends along.
+            while error is not None and error.cause is not None and error.cause.cls_name != "_RemoteTraceback":
+                error = error.cause
+            return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+    return "the run failed before its first step"
+
+
+def recorded_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
+    """The data version in Dagster's log for an asset partition, or None."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(asset.split("/")), asset_partitions=[partition] if partition else None
+        ),
+        limit=1,
+    ).records
+    version = extract_data_version_from_entry(records[0].event_log_entry) if records else None
+    return None if version is None else version.value

@@ -1,0 +1,119 @@
+"""The leaderboard's rows, from what the store holds.
+
+Belongs here: gathering scores by reference and ranking them. Does not belong: drawing them (page.py, cli.py), torch.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dd_assets.datasets.registry import Setting, settings
+from dd_assets.methods.registry import METHODS
+from dd_assets.planning.graph import students
+from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.report.published import published
+from dd_resources.store import ArtefactStore
+
+RD3_SIZES = {
+    "cifar10": 32,
+    "cifar100": 32,
+    "tiny_imagenet": 64,
+    "imagenette": 224,
+    "imagewoof": 224,
+    "imagenet1k": 224,
+}
+"""Pixels per side at which RD3 evaluates each dataset."""
+
+
+def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
+    """Every scored cell: (method, student, setting, ipc, reference), in the order of the registries."""
+    for entry in settings().values():
+        for ipc in entry.ipc:
+            for name in METHODS():
+                for student in students():
+                    asset, cell = f"{name}/score_{student}", f"{entry.name}|{ipc}"
+                    reference = store.read_reference(namespace, asset, cell)
+                    if reference is not None:
+                        yield name, student, entry.name, ipc, reference
+
+
+def _units(store: ArtefactStore, reference: Reference | None) -> dict[str, Manifest]:
+    if reference is None:
+        return {}
+    found = {key: store.lookup(digest) for key, digest in reference.units.items()}
+    return {key: manifest for key, manifest in found.items() if manifest is not None}
+
+
+def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any]]:
+    """One row per scored cell, student and label mode, ranked within its group; accuracies are fractions."""
+    rows: list[dict[str, Any]] = []
+    for name, student, dataset, ipc, reference in score_references(store, namespace):
+        cell = f"{dataset}|{ipc}"
+        images = _units(store, store.read_reference(namespace, f"{name}/synthetic_images", cell))
+        labels = _units(store, store.read_reference(namespace, f"{name}/soft_labels", cell))
+        trainings = _units(store, reference)
+        for mode in dict.fromkeys(key.split("/")[0] for key in trainings):
+            chosen = {key: m for key, m in trainings.items() if key.startswith(f"{mode}/")}
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "ipc": ipc,
+                    "method": name,
+                    "student": student,
+                    "label": mode,
+                    **_score(chosen),
+                    **_cost(images, labels if mode == "soft" else {}),
+                    "published": _published(settings()[dataset], name, ipc, student, mode),
+                    "declared": reference.declared,
+                }
+            )
+    return _ranked(rows)
+
+
+def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
+    accuracies = [manifest.summary["accuracy"] for manifest in trainings.values()]
+    protocol = next(iter(trainings.values())).recipe["parameters"]["protocol"]
+    return {
+        "protocol": protocol["name"],
+        "accuracy_mean": statistics.mean(accuracies),
+        "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "draws": len({key.split("/")[1] for key in trainings}),
+        "seeds": len({key.split("/")[2] for key in trainings}),
+        "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in trainings.values()),
+        "training_seconds": sum(manifest.seconds for manifest in trainings.values()),
+    }
+
+
+def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Per draw: seconds of synthesis, bytes of one image set and of one label table."""
+    draws = max(len(images), 1)
+    synthesis = sum(manifest.measurements.get("synthesis_seconds", 0.0) for manifest in images.values())
+    sizes = [manifest.payloads["images.parquet"].bytes for manifest in images.values()]
+    tables = [manifest.total_bytes for manifest in labels.values()]
+    return {
+        "synthesis_seconds": synthesis / draws,
+        "image_bytes": round(statistics.mean(sizes)) if sizes else 0,
+        "label_bytes": round(statistics.mean(tables)) if tables else 0,
+    }
+
+
+def _published(setting: Setting, method: str, ipc: int, student: str, label: str) -> float | None:
+    """RD3's figure (a fraction) if the setting has RD3's resolution and teacher; never for another network."""
+    if setting.teacher.architecture != "resnet18" or setting.size != RD3_SIZES.get(setting.data):
+        return None
+    found = published(setting.data, method, ipc, student, label)
+    return None if found is None else found.mean
+
+
+def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ranks within (dataset, ipc, student, label); overridden results get none."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
+    for group in groups.values():
+        declared = sorted((row for row in group if row["declared"]), key=lambda row: -row["accuracy_mean"])
+        for row in group:
+            row["rank"] = declared.index(row) + 1 if row["declared"] else None
+    return [row for group in groups.values() for row in sorted(group, key=lambda row: row["rank"] or 10**6)]

@@ -1,0 +1,182 @@
+"""The leaderboard as one HTML file that works offline.
+
+Belongs here: ordering, marking and formatting rows for the template. Does not belong: reading the store, drawing
+pictures (pictures.py) or looking up published figures (published.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dd_assets.errors import InputError
+from dd_assets.report.pictures import data_uri
+
+ROW_FIELDS = (
+    "dataset",
+    "ipc",
+    "method",
+    "student",
+    "label",
+    "protocol",
+    "accuracy_mean",
+    "accuracy_std",
+    "draws",
+    "seeds",
+    "best_mean",
+    "synthesis_seconds",
+    "image_bytes",
+    "label_bytes",
+    "published",
+    "rank",
+)
+"""Every row has these keys; accuracies, `best_mean` and `published` are fractions in [0, 1], any figure may be None."""
+
+OPTIONAL_FIELDS = {"published_note": "", "declared": True}
+"""Shown if present: where the paper contradicts itself, and False for results of overridden parameters."""
+
+MISSING = "–"
+Row = Mapping[str, Any]
+
+
+def render_page(
+    rows: Sequence[Row],
+    sheets: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, str]],
+    facts: Mapping[str, Any],
+) -> str:
+    """The page as text: no script, no address outside itself, wide and narrow, light and dark.
+
+    rows: dicts with `ROW_FIELDS` (see there for units) and optionally `OPTIONAL_FIELDS`; sheets: {title, png bytes};
+    curves: {title, svg as made by `curve_svg`}, inserted as they are; facts: what the numbers rest on (commit, device,
+    teacher accuracy…), shown in the given order. Raises InputError naming a row's missing field.
+    """
+    for row in rows:
+        missing = [field for field in ROW_FIELDS if field not in row]
+        if missing:
+            raise InputError(f"a leaderboard row lacks {', '.join(missing)}", "pass every field of ROW_FIELDS")
+    return _template().render(
+        groups=_groups(rows),
+        sheets=[{"title": sheet["title"], "source": data_uri(sheet["png"])} for sheet in sheets],
+        curves=list(curves),
+        facts=facts,
+        missing=MISSING,
+    )
+
+
+def marks(rows: Sequence[Row]) -> list[str]:
+    """'best', 'second' or '' for each row, among rows of the same dataset, IPC, student and label that have a rank.
+
+    A row without a rank (parameters overridden by hand) is shown but does not compete. Decided by `accuracy_mean` at
+    the two decimals of a percent that the page prints, so that equal figures share a mark; a group of one is not
+    marked, since nothing was beaten.
+    """
+    figures: dict[tuple[Any, ...], set[float]] = defaultdict(set)
+    sizes: dict[tuple[Any, ...], int] = defaultdict(int)
+    for row in rows:
+        if _competes(row):
+            sizes[_contest(row)] += 1
+            figures[_contest(row)].add(_shown(row["accuracy_mean"]))
+    words = []
+    for row in rows:
+        ladder = sorted(figures[_contest(row)], reverse=True)
+        beaten = sizes[_contest(row)] > 1 and _competes(row)
+        place = ladder.index(_shown(row["accuracy_mean"])) if beaten else 2
+        words.append(("best", "second", "")[min(place, 2)])
+    return words
+
+
+def percent(value: float | None) -> str:
+    """A fraction as percent with two decimals and no sign: 0.5 is '50.00'."""
+    return MISSING if value is None or not math.isfinite(value) else f"{100 * value:.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit a reader would choose: '0.4 s', '12 s', '3 min 05 s', '14 min', '2 h 10 min'."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int | None) -> str:
+    """Bytes in decimal units with three figures: '812 B', '1.50 kB', '23.4 MB'."""
+    if count is None:
+        return MISSING
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5 or unit == "GB":
+            break
+        value /= 1000
+    digits = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {unit}"
+
+
+def _contest(row: Row) -> tuple[Any, ...]:
+    return row["dataset"], row["ipc"], row["student"], row["label"]
+
+
+def _competes(row: Row) -> bool:
+    return row["rank"] is not None and row["accuracy_mean"] is not None
+
+
+def _shown(mean: float) -> float:
+    return round(100 * mean, 2)
+
+
+def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One group per dataset and IPC, sorted; inside it one contest per student and label, the best rank first."""
+    marked = list(zip(rows, marks(rows), strict=True))
+    marked.sort(key=lambda pair: (pair[0]["dataset"], pair[0]["ipc"], *_order(pair[0])))
+    groups: list[dict[str, Any]] = []
+    for (dataset, ipc), members in itertools.groupby(marked, key=lambda pair: _contest(pair[0])[:2]):
+        contests = [
+            {
+                "student": student,
+                "label": label,
+                "rows": [{**OPTIONAL_FIELDS, **row, "mark": mark, **_bar(row)} for row, mark in contest],
+            }
+            for (student, label), contest in itertools.groupby(members, key=lambda pair: _contest(pair[0])[2:])
+        ]
+        groups.append({"dataset": dataset, "ipc": ipc, "contests": contests})
+    return groups
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    rank = row["rank"] if row["rank"] is not None else math.inf
+    mean = row["accuracy_mean"] if row["accuracy_mean"] is not None else -1.0
+    return str(row["student"]), str(row["label"]), rank, -mean, str(row["method"])
+
+
+def _bar(row: Row) -> dict[str, float]:
+    """Where the bar ends and what the ± spans, in percent of the bar's length."""
+    mean, std = row["accuracy_mean"] or 0.0, row["accuracy_std"] or 0.0
+    low, high = max(0.0, mean - std), min(1.0, mean + std)
+    return {"bar": round(100 * mean, 2), "low": round(100 * low, 2), "span": round(100 * (high - low), 2)}
+
+
+def _template() -> Any:
+    # Imported here: jinja2 costs 40 ms and the page is made once per report.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dd_assets.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, duration=duration, size=size)
+    return environment.get_template("leaderboard.html.j2")

@@ -1,0 +1,1 @@
+"""One module per kind of unit: how its recipe is assembled (light) and how it is computed from the store."""

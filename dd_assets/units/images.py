@@ -1,0 +1,143 @@
+"""The `images/<method>` units: shards of synthetic images.
+
+Belongs here: cutting a draw into shards, calling a method's synthesis, its verdicts. Does not belong: any method.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dd_assets.datasets.registry import Setting, setting
+from dd_assets.errors import InputError
+from dd_assets.methods.contract import Facts, Method, Request, SyntheticImages, with_overrides
+from dd_assets.methods.registry import method as method_named
+from dd_assets.planning.digests import ContentHasher, plain
+from dd_assets.planning.engine import Work
+from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
+from dd_assets.units import teacher as teacher_unit
+from dd_assets.units.kinds import kind_of
+from dd_assets.units.tables import write_images
+
+IMAGES = "images.parquet"
+
+
+def plan(
+    method: Method,
+    chosen: Setting,
+    facts: Facts,
+    ipc: int,
+    inputs: Mapping[str, Manifest],
+    overrides: Mapping[str, Any],
+) -> list[list[Unit]]:
+    """The shards of every draw of a cell; raises InputError if the cell cannot apply."""
+    parameters = with_overrides(method.recipe_for(chosen.data).parameters, overrides, method.name)
+    reason = method.refuse(parameters, facts, ipc)
+    if reason:
+        raise InputError(f"{method.name} on {chosen.name} at IPC {ipc}: {reason}", "choose a smaller IPC or a dataset")
+    per_index = method.shards_by_index(parameters)
+    bounds = [(k, k + 1) for k in range(ipc)] if per_index else [(0, ipc)]
+    return [
+        [
+            Unit(
+                name=f"images/{method.name}",
+                version=kind_of(f"images/{method.name}").version,
+                parameters={
+                    "method": plain(parameters),
+                    "facts": {
+                        key: value for key, value in plain(facts).items() if key not in ("setting", "train_counts")
+                    },
+                    "first": first,
+                    "last": last,
+                    **({} if per_index else {"ipc": ipc}),
+                },
+                inputs={name: manifest.content for name, manifest in inputs.items()},
+                seed=draw,
+                sources={name: manifest.recipe_digest for name, manifest in inputs.items()},
+                setting=chosen.name,
+                label=f"{method.name}/synthetic_images {chosen.name}|{ipc}",
+            )
+            for first, last in bounds
+        ]
+        for draw in range(method.draws)
+    ]
+
+
+def compute(unit: Unit, work: Work) -> Product:
+    """Run the method's synthesis for one shard."""
+    method = method_named(unit.name.split("/", 1)[1])
+    module, function = method.synthesis.split(":")
+    synthesise = getattr(importlib.import_module(module), function)
+    given = unit.parameters
+    facts = _facts(unit, work)
+    request = Request(
+        facts=facts,
+        parameters=_typed(method, given["method"]),
+        ipc=given.get("ipc", given["last"]),
+        first=given["first"],
+        last=given["last"],
+        seed=unit.seed or 0,
+        train=lambda: work.raw.load(unit.setting, unit.inputs["dataset"])[0],
+        teacher=functools.partial(teacher_unit.load, work),
+        device=work.device,
+        checkpoints=work.checkpoints,
+    )
+    made: SyntheticImages = synthesise(request)
+    hasher = ContentHasher("images").array("images", made.images).array("labels", made.labels)
+    for name, values in made.columns.items():
+        hasher.array(f"column/{name}", values)
+    return Product(
+        content=hasher.hexdigest(),
+        payloads={IMAGES: write_images(made.images, made.labels, facts.classes, made.columns)},
+        verdicts=_verdicts(made, request),
+        summary={"rows": len(made.labels), "columns": sorted(made.columns)},
+        measurements={"curves": {name: [float(v) for v in values] for name, values in made.curves.items()}},
+    )
+
+
+def _facts(unit: Unit, work: Work) -> Facts:
+    stated, chosen = unit.parameters["facts"], setting(unit.setting)
+    counts: tuple[int, ...] = ()
+    if "dataset" in unit.inputs:
+        train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
+        counts = tuple(np.bincount(train.labels, minlength=len(chosen.classes)).tolist())
+    return Facts(
+        setting=chosen.name,
+        classes=tuple(stated["classes"]),
+        train_counts=counts,
+        size=stated["size"],
+        channels=stated["channels"],
+        normalisation=chosen.normalisation,
+        hflip=stated["hflip"],
+    )
+
+
+def _typed(method: Method, stated: Mapping[str, Any]) -> Any:
+    """The method's own parameter type from its JSON form; lists become tuples again."""
+    kind = type(method.recipe_for("default").parameters)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain(stated).items()})
+
+
+def _verdicts(made: SyntheticImages, request: Request) -> tuple[Verdict, ...]:
+    facts, rows = request.facts, (request.last - request.first) * len(request.facts.classes)
+    expected_shape = (rows, facts.size, facts.size, facts.channels)
+    counts = np.bincount(made.labels, minlength=len(facts.classes))
+    shape_fits = made.images.shape == expected_shape and made.images.dtype == np.uint8
+    return (
+        Verdict(
+            name="class_balance",
+            passed=bool((counts == request.last - request.first).all()),
+            blocking=True,
+            message=f"{counts.min()} to {counts.max()} images per class, {request.last - request.first} wanted",
+        ),
+        Verdict(
+            name="pixels_in_range",
+            passed=shape_fits and bool(np.ptp(made.images) > 0),
+            blocking=True,
+            message=f"{made.images.dtype} {made.images.shape}, values {made.images.min()} to {made.images.max()}",
+        ),
+    )

@@ -1,0 +1,60 @@
+"""The list of unit kinds: version, code and how it wants to be run.
+
+Belongs here: one row per kind. Does not belong: planning or computing any of them.
+A version is raised by hand when a change of code changes results; tests/planning hold every row to its fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How a kind of unit is computed."""
+
+    version: int
+    compute: str
+    """'module:function' taking (unit, work), imported in the process that computes."""
+    code: str
+    """The module whose tokens, with those of all it imports, are the fingerprint of this version."""
+    exclusive: bool = False
+    """True: one at a time in the run's own process; False: side by side in worker processes."""
+
+
+def _own(name: str, version: int, exclusive: bool = False) -> Kind:
+    module = f"dd_assets.units.{name}"
+    return Kind(version=version, compute=f"{module}:compute", code=module, exclusive=exclusive)
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Every kind by name; one 'images/<method>' for each registered method."""
+    from dd_assets.methods.registry import METHODS
+
+    table = {
+        "dataset": _own("dataset", 1, exclusive=True),
+        "teacher": _own("teacher", 1, exclusive=True),
+        "image_set": _own("image_set", 1, exclusive=True),
+        "labels": _own("labels", 1),
+        "training": _own("training", 1),
+        "leaderboard": _own("leaderboard", 1, exclusive=True),
+    }
+    for name, method in METHODS().items():
+        table[f"images/{name}"] = Kind(
+            version=method.version,
+            compute="dd_assets.units.images:compute",
+            code=method.synthesis.split(":")[0],
+        )
+    return table
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of that name; KeyError is a programming error."""
+    return kinds()[name]
+
+
+def unit_modules() -> dict[str, tuple[int, str]]:
+    """Unit name to (declared version, module whose code it stands for), for the fingerprint guard."""
+    return {name: (kind.version, kind.code) for name, kind in kinds().items()}

@@ -1,0 +1,116 @@
+"""Parquet in and out, in the layouts others can read without this project.
+
+Belongs here: tables of images (Hugging Face `datasets` features), labels and scores. Does not belong: what is in them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:])))
+
+
+def write_columns(columns: Mapping[str, np.ndarray], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """NumPy columns as a Parquet file; further axes become fixed-size lists, their shapes are kept in the metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = {name: _column(np.asarray(values)) for name, values in columns.items()}
+    shapes = {name: list(np.shape(values)[1:]) for name, values in columns.items() if np.ndim(values) > 1}
+    table = pa.table(arrays).replace_schema_metadata(
+        {"dd_shapes": json.dumps(shapes), "dd_metadata": json.dumps(dict(metadata or {}))}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_columns(data: bytes) -> dict[str, np.ndarray]:
+    """The inverse of `write_columns`."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    shapes = json.loads(table.schema.metadata[b"dd_shapes"])
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if name in shapes:
+            values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shapes[name])
+        else:
+            values = column.to_numpy(zero_copy_only=False)
+        columns[name] = np.array(values)
+    return columns
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """One uint8 image (H, W, C) as PNG bytes, lossless."""
+    sink = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _feature(values: np.ndarray) -> dict[str, Any]:
+    value = {"dtype": str(values.dtype), "_type": "Value"}
+    if values.ndim == 1:
+        return value
+    return {"feature": value, "length": int(np.prod(values.shape[1:])), "_type": "Sequence"}
+
+
+def write_images(
+    images: np.ndarray, labels: np.ndarray, classes: Sequence[str], columns: Mapping[str, np.ndarray]
+) -> bytes:
+    """Images uint8 (N, H, W, C) and labels as a Parquet file that `datasets.load_dataset("parquet")` understands."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = [{"bytes": encode_png(image), "path": None} for image in images]
+    arrays = {
+        "image": pa.array(pictures, type=pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "label": pa.array(labels.astype(np.int64)),
+        **{name: _column(values) for name, values in columns.items()},
+    }
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        **{name: _feature(values) for name, values in columns.items()},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_images(data: bytes) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """(images uint8 (N, H, W, C), labels int64 (N,), further columns) of a file made by `write_images`."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    pictures = []
+    for blob in table["image"].combine_chunks().field("bytes"):
+        with Image.open(io.BytesIO(blob.as_py())) as image:
+            pixels = np.asarray(image, dtype=np.uint8)
+        pictures.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+    columns = {}
+    for name in table.column_names:
+        if name not in ("image", "label"):
+            column = table[name].combine_chunks()
+            wide = hasattr(column.type, "list_size")
+            flat = (column.flatten() if wide else column).to_numpy(zero_copy_only=False)
+            columns[name] = np.array(flat.reshape(len(table), -1) if wide else flat)
+    return np.stack(pictures), table["label"].to_numpy().astype(np.int64), columns

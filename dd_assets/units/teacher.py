@@ -1,0 +1,176 @@
+"""The `teacher` unit: a classifier trained here, or imported from a file, with its measured accuracy.
+
+Belongs here: planning it, running the training or import, its verdicts. Does not belong: networks and training loops
+(dd_assets/models).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dd_assets.datasets.arrays import Normalisation
+from dd_assets.datasets.registry import Setting
+from dd_assets.errors import InputError
+from dd_assets.methods.contract import with_overrides
+from dd_assets.models.registry import TeacherRecipe
+from dd_assets.planning.digests import ContentHasher, plain
+from dd_assets.planning.engine import Work
+from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
+from dd_assets.units.kinds import kind_of
+from dd_resources.raw_data import RawData, file_digest
+
+CHECKPOINT = "teacher.safetensors"
+
+
+def plan(setting: Setting, dataset: Manifest, raw: RawData, overrides: Mapping[str, Any]) -> Unit:
+    """The unit that trains or imports a setting's teacher."""
+    recipe = with_overrides(setting.teacher.recipe, overrides, f"teacher of {setting.name}")
+    parameters = plain(recipe)
+    parameters.pop("source")
+    inputs = {"dataset": dataset.content}
+    if setting.teacher.weights:
+        parameters = {"imported": True, "accuracy_floor": recipe.accuracy_floor}
+        inputs["weights"] = _weights_digest(raw, setting.teacher.weights)
+    return Unit(
+        name="teacher",
+        version=kind_of("teacher").version,
+        parameters={
+            "architecture": setting.teacher.architecture,
+            "classes": setting.classes,
+            "normalisation": setting.normalisation,
+            "channels": setting.channels,
+            "size": setting.size,
+            **parameters,
+        },
+        inputs=inputs,
+        seed=0,
+        sources={"dataset": dataset.recipe_digest},
+        setting=setting.name,
+        label=f"teacher {setting.name}",
+    )
+
+
+def _weights_digest(raw: RawData, name: str) -> str:
+    """sha256 of a weights file; raises InputError if it does not exist."""
+    path = Path(raw.root) / name
+    if not path.is_file():
+        raise InputError(f"teacher file {path} does not exist", "check `weights` of the setting and DD_DATA_ROOT")
+    return file_digest(path)
+
+
+def compute(unit: Unit, work: Work) -> Product:
+    """Train (resumable) or import, then measure top-1 on the test split before anything uses the teacher."""
+    import numpy as np
+
+    from dd_assets.datasets.registry import setting
+    from dd_assets.models.architectures import build_model
+    from dd_assets.models.checkpoint import import_weights, load_classifier, to_safetensors
+    from dd_assets.models.training import top1, train_teacher
+    from dd_assets.report.pictures import curve_svg
+
+    chosen, facts = setting(unit.setting), unit.parameters
+    train, test = work.raw.load(unit.setting, unit.inputs["dataset"])
+    normalisation = Normalisation(**{k: tuple(v) for k, v in plain(facts["normalisation"]).items()})
+    history: dict[str, Any] = {}
+    metadata: dict[str, Any] = {
+        "architecture": facts["architecture"],
+        "classes": list(facts["classes"]),
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+        "channels": facts["channels"],
+        "size": facts["size"],
+    }
+    if facts.get("imported"):
+        state, found = import_weights(
+            Path(work.raw.root) / str(chosen.teacher.weights),
+            architecture=facts["architecture"],
+            classes=facts["classes"],
+            channels=facts["channels"],
+            size=facts["size"],
+            normalisation=normalisation,
+        )
+        metadata["source"] = found.get("source", str(chosen.teacher.weights))
+    else:
+        names = [field.name for field in dataclasses.fields(TeacherRecipe) if field.name != "source"]
+        model = build_model(
+            facts["architecture"],
+            classes=len(facts["classes"]),
+            channels=facts["channels"],
+            size=facts["size"],
+            seed=unit.seed or 0,
+        )
+        result = train_teacher(
+            model,
+            train,
+            test,
+            TeacherRecipe(**{name: facts[name] for name in names}),
+            normalisation,
+            unit.seed or 0,
+            device=work.device,
+            checkpoints=work.checkpoints,
+        )
+        state, history = result.state, dict(result.history)
+        metadata["source"] = "trained here"
+    accuracy, correct = top1(load_classifier(state, metadata, work.device), test, normalisation, work.device)
+    per_class = [float(correct[test.labels == label].mean()) for label in range(len(facts["classes"]))]
+    metadata["test_accuracy"] = accuracy
+    hasher = ContentHasher("teacher").value("facts", {k: v for k, v in metadata.items() if k != "source"})
+    for name, tensor in state.items():
+        hasher.array(name, tensor.detach().cpu().numpy())
+    curves = {name: [float(v) for v in np.asarray(values)] for name, values in history.items()}
+    payloads = {CHECKPOINT: to_safetensors(state, metadata), "history.json": json.dumps(curves).encode()}
+    if curves:
+        series = {name: (list(range(1, len(values) + 1)), values) for name, values in curves.items()}
+        payloads["curve.svg"] = curve_svg(series, "Teacher training", "epoch", "value").encode()
+    floor = float(facts["accuracy_floor"])
+    return Product(
+        content=hasher.hexdigest(),
+        payloads=payloads,
+        verdicts=_verdicts(accuracy, per_class, floor, facts["classes"]),
+        summary={
+            "test_accuracy": accuracy,
+            "architecture": facts["architecture"],
+            "parameters": sum(t.numel() for name, t in state.items() if "running_" not in name and t.ndim),
+            "per_class_accuracy": per_class,
+            "source": metadata["source"],
+        },
+    )
+
+
+def _verdicts(accuracy: float, per_class: list[float], floor: float, classes: Any) -> tuple[Verdict, ...]:
+    worst = min(range(len(per_class)), key=per_class.__getitem__)
+    return (
+        Verdict(
+            name="accuracy_above_floor",
+            passed=accuracy >= floor,
+            blocking=True,
+            message=f"top-1 on the test split {accuracy:.2%}, floor {floor:.2%}"
+            + ("" if accuracy >= floor else " (wrong class order or normalisation is the commonest cause)"),
+            figures={"accuracy": accuracy, "floor": floor},
+        ),
+        Verdict(
+            name="no_class_below_half_of_mean",
+            passed=per_class[worst] >= 0.5 * accuracy,
+            blocking=False,
+            message=f"worst class {classes[worst]!r}: {per_class[worst]:.2%}",
+            figures={"accuracy": per_class[worst]},
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _load(data: bytes, device: str) -> Any:
+    from dd_assets.models.checkpoint import load_classifier, read
+
+    state, metadata = read(data)
+    return load_classifier(state, metadata, device)
+
+
+def load(work: Work, input_name: str = "teacher") -> Any:
+    """The teacher of a unit's input as a torch Module in eval mode; raises VerdictError if it may not be used."""
+    return _load(work.input_bytes(input_name, CHECKPOINT), work.device)

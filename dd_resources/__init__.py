@@ -1,0 +1,1 @@
+"""Injected resources: where artefacts and raw data lie, and where computations run."""

@@ -1,0 +1,25 @@
+"""What every test may use. Fixtures only; nothing here asserts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dd_resources.store import ArtefactStore
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtefactStore:
+    """A new store in a temporary folder."""
+    return ArtefactStore(str(tmp_path / "store")).open()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real datasets that stands beside the checkout on some machines."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the real datasets are not at {SHARED}")
+    return SHARED

@@ -1,0 +1,59 @@
+"""Losses against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dd_assets.errors import InputError
+from dd_assets.evaluation.losses import hard_cutmix, soft_kl
+
+
+def test_kl_of_two_classes_in_closed_form_without_t_squared() -> None:
+    """Teacher (T ln 3, 0) is (3/4, 1/4) at temperature T, student (0, 0) is (1/2, 1/2), at T = 20.
+
+    KL = 3/4 ln(3/2) + 1/4 ln(1/2) = .1308; with T^2 it would be 52.3, with "mean" .0654, swapped .1438.
+    """
+    teacher = torch.tensor([[20 * math.log(3), 0.0]])
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert soft_kl(torch.zeros(1, 2), teacher, 20.0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_kl_is_a_mean_over_the_batch() -> None:
+    """Second row has no divergence, so the batch of two has half the value; "sum" would give all of it."""
+    teacher = torch.tensor([[20 * math.log(3), 0.0], [0.0, 0.0]])
+    one, two = (soft_kl(torch.zeros(n, 2), teacher[:n], 20.0).item() for n in (1, 2))
+    assert two == pytest.approx(one / 2)
+
+
+def test_kl_gradient_is_student_minus_teacher_over_t_and_batch() -> None:
+    """d/ds = (q - p) / (T B); with T^2 it would be 400 times that."""
+    student = torch.zeros(2, 2, requires_grad=True)
+    teacher = torch.tensor([[20 * math.log(3), 0.0]] * 2)
+    soft_kl(student, teacher, 20.0).backward()
+    assert torch.allclose(student.grad, torch.tensor([[-0.25, 0.25]] * 2) / (20 * 2), rtol=1e-4)
+
+
+def test_kl_is_computed_in_float32_for_half_logits() -> None:
+    student, teacher = torch.randn(4, 10).bfloat16(), torch.randn(4, 10).half()
+    assert soft_kl(student, teacher, 20.0).item() == soft_kl(student.float(), teacher.float(), 20.0).item()
+
+
+def test_kl_refuses_other_class_counts() -> None:
+    with pytest.raises(InputError, match="same classes"):
+        soft_kl(torch.zeros(2, 3), torch.zeros(2, 1), 20.0)
+
+
+def test_hard_cutmix_worked_example() -> None:
+    """Logits (ln 3, 0): -ln p is ln(4/3) for class 0 and ln 4 for class 1; base 0, pasted 1, lam 3/4.
+
+    mixed = 3/4 ln(4/3) + 1/4 ln 4 = .5623; swapped weights would give 1.1116; base alone ln(4/3) = .2877.
+    """
+    logits = torch.tensor([[math.log(3), 0.0]])
+    base, pasted = torch.tensor([0]), torch.tensor([1])
+    mixed = 0.75 * math.log(4 / 3) + 0.25 * math.log(4)
+    assert hard_cutmix(logits, base, pasted, 0.75, "mixed").item() == pytest.approx(mixed, rel=1e-6)
+    assert hard_cutmix(logits, base, pasted, 0.75, "base_only").item() == pytest.approx(math.log(4 / 3), rel=1e-6)
+    assert hard_cutmix(logits, base, pasted, 1.0, "mixed").item() == pytest.approx(math.log(4 / 3), rel=1e-6)

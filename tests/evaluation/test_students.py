@@ -1,0 +1,285 @@
+"""Student training: schedule, grouping, learning, resume, refusals."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dd_assets.datasets.arrays import ImageArrays
+from dd_assets.errors import InputError
+from dd_assets.evaluation.accuracy import evaluate, prepare_test
+from dd_assets.evaluation.labels import compute_logits
+from dd_assets.evaluation.losses import soft_kl
+from dd_assets.evaluation.optimiser import learning_rate, student_optimiser, weight_groups
+from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.students import StudentScore, train_student
+from dd_assets.evaluation.views import epoch_geometry
+from tests.evaluation.helpers import GREY, convnet, normalised, reference_views, two_tone
+
+RDED = VIEW_PRESETS["rded_factor"]
+HARD = Protocol(views=RDED, label="hard", epochs=20, batch=8, window_step=2)
+SOFT = Protocol(views=VIEW_PRESETS["rd3"], epochs=20, batch=8, window_step=2)
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+class Memory:
+    """Checkpoints in memory; raises after `kill_after` saves."""
+
+    def __init__(self, kill_after: int = 10**9) -> None:
+        self.state: dict[str, np.ndarray] | None = None
+        self.saves, self.kill_after = 0, kill_after
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        return self.state
+
+    def save(self, state: Mapping[str, np.ndarray]) -> None:
+        self.state = {name: np.array(value) for name, value in state.items()}
+        self.saves += 1
+        if self.saves == self.kill_after:
+            raise Interrupted
+
+
+def run(protocol: Protocol, model: nn.Module | None = None, **changes: Any) -> StudentScore:
+    train = two_tone(20, seed=0)
+    arguments: dict[str, Any] = {
+        "images_u8": train.images,
+        "labels": train.labels,
+        "protocol": protocol,
+        "view_seed": 5,
+        "test": two_tone(60, seed=1),
+        "normalisation": GREY,
+    }
+    if protocol.label == "soft" and protocol.label_storage == "stored":
+        arguments["logits"] = soft_table(protocol, train)
+    return train_student(convnet(1, 2) if model is None else model, **{**arguments, **changes})
+
+
+def soft_table(protocol: Protocol, train: ImageArrays) -> np.ndarray:
+    shape = {"batch": protocol.batch, "epochs": protocol.epochs, "seed": 5}
+    return compute_logits(convnet(1, 2, seed=9), train.images, protocol.views, GREY, **shape)
+
+
+def same(left: StudentScore, right: StudentScore) -> bool:
+    curves = ("accuracy_curve", "loss_curve", "train_accuracy_curve", "correct")
+    return all(getattr(left, name).tobytes() == getattr(right, name).tobytes() for name in curves)
+
+
+@pytest.mark.parametrize(
+    ("zeta", "expected"),
+    [(1.0, (1.0, 0.5, 1.542e-5)), (2.0, (1.0, math.cos(math.pi / 8) ** 2, 0.50196))],
+)
+def test_learning_rate_at_start_middle_and_end(zeta: float, expected: tuple[float, ...]) -> None:
+    """zeta 2 never falls below half; DD-Ranking's "cosine" is this one, its "cosineannealing" is zeta 1."""
+    protocol = Protocol(views=RDED, epochs=400, zeta=zeta, learning_rate=1.0)
+    assert [learning_rate(protocol, epoch) for epoch in (0, 200, 399)] == pytest.approx(expected, rel=1e-3)
+
+
+def test_only_weights_of_more_than_one_dimension_decay() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    model.register_parameter("class_token", nn.Parameter(torch.zeros(1, 1, 2)))
+    decayed, rest = weight_groups(model, 0.01)
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.01, 0.0)
+    assert {id(p) for p in decayed["params"]} == {id(model[0].weight), id(model[2].weight)}
+    undecayed = {model[0].bias, model[1].weight, model[1].bias, model[2].bias, model.class_token}
+    assert {id(p) for p in rest["params"]} == {id(p) for p in undecayed}
+
+
+def test_adamw_settings() -> None:
+    optimiser = student_optimiser(convnet(), Protocol(views=RDED))
+    assert optimiser.defaults["betas"] == (0.9, 0.999)
+    assert optimiser.defaults["eps"] == 1e-8
+    assert {group["lr"] for group in optimiser.param_groups} == {1e-3}
+
+
+def test_the_loop_equals_a_plain_one_step_by_step() -> None:
+    """Two epochs of soft labels, re-stated with torchvision views, a plain AdamW and a per-batch teacher lookup."""
+    protocol, train = replace(SOFT, epochs=2), two_tone(20, seed=0)
+    table = torch.from_numpy(soft_table(protocol, train)).float()
+    model, losses = convnet(1, 2).train(), []
+    optimiser = torch.optim.AdamW(weight_groups(model, 0.01), lr=1e-3)
+    for epoch in range(2):
+        for group in optimiser.param_groups:
+            group["lr"] = (1e-3, 5e-4)[epoch]
+        schedule = epoch_geometry(protocol.views, 20, 8, 8, 5, epoch)
+        views = normalised(reference_views(train.images, schedule), GREY)
+        for start, stop in ((0, 8), (8, 16), (16, 20)):
+            loss = soft_kl(model(views[start:stop]), table[epoch * 20 + start : epoch * 20 + stop], 20.0)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item() * (stop - start))
+    trained = convnet(1, 2)
+    score = run(protocol, trained)
+    assert score.loss_curve == pytest.approx([sum(losses[:3]) / 20, sum(losses[3:]) / 20], rel=1e-3)
+    assert score.steps == 6
+    for ours, plain in zip(trained.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.allclose(ours.float(), plain.float(), atol=1e-4)
+    # One forward per step: a second one in train mode would count 12 batches and move the running statistics twice.
+    assert trained[1].num_batches_tracked.item() == 6
+
+
+def test_a_student_learns_a_separable_set() -> None:
+    score = run(replace(HARD, epochs=60, learning_rate=0.01))
+    assert score.last_accuracy > 0.9
+    assert score.best_accuracy >= score.last_accuracy
+    assert score.correct.mean() == score.last_accuracy == score.accuracy_curve[-1]
+    assert score.train_accuracy_curve[-10:].mean() > 0.6
+    assert score.steps == 180
+
+
+@pytest.mark.parametrize("form", ["mixed", "base_only"])
+def test_hard_labels_of_base_and_pasted_images(form: str) -> None:
+    """With learning rate 0 an epoch's loss is that of the initial network on views rebuilt one by one."""
+    train, network = two_tone(20, seed=0), convnet(1, 2).train()
+    schedule = epoch_geometry(RDED, 20, 8, 8, 5, 0)
+    views = normalised(reference_views(train.images, schedule), GREY)
+    total = 0.0
+    for batch, (start, stop) in enumerate(((0, 8), (8, 16), (16, 20))):
+        log_p = network(views[start:stop]).log_softmax(dim=1)
+        for row in range(start, stop):
+            own, other = (int(schedule.image_id[r]) for r in (row, start + int(schedule.mix_slot[row])))
+            lam = float(schedule.lam[batch]) if form == "mixed" else 1.0
+            total -= lam * log_p[row - start, train.labels[own]].item()
+            total -= (1 - lam) * log_p[row - start, train.labels[other]].item()
+    score = run(replace(HARD, epochs=1, learning_rate=0.0, hard_form=form))
+    assert score.loss_curve[0] == pytest.approx(total / 20, rel=1e-5)
+
+
+def test_online_labels_agree_with_stored_ones() -> None:
+    stored = run(SOFT)
+    online = run(replace(SOFT, label_storage="online"), teacher=convnet(1, 2, seed=9).train())
+    assert np.allclose(stored.loss_curve, online.loss_curve, rtol=0.02)
+
+
+def test_evaluation_window() -> None:
+    """400 epochs: 329, 339, …, 399 as in RDED; here 20 epochs, every second of the last fifth."""
+    assert Protocol(views=RDED).evaluated_epochs() == [329, 339, 349, 359, 369, 379, 389, 399]
+    score = run(HARD)
+    assert score.evaluated_epochs == [17, 19]
+    assert len(score.accuracy_curve) == 2
+    assert np.isfinite(score.accuracy_curve).all()
+    assert run(replace(HARD, epochs=3)).evaluated_epochs == [2]
+
+
+@pytest.mark.parametrize("kills", [(1,), (5,), (9,), (1, 3)])
+@pytest.mark.parametrize("protocol", [HARD, SOFT], ids=["hard", "soft"])
+def test_a_resumed_training_ends_with_the_same_bits(protocol: Protocol, kills: tuple[int, ...]) -> None:
+    """The student has dropout, so its random layers must resume too."""
+    straight = convnet(1, 2, dropout=0.3)
+    expected = run(protocol, straight)
+    checkpoints = Memory()
+    for kill in kills:
+        checkpoints.kill_after = kill
+        with pytest.raises(Interrupted):
+            run(protocol, convnet(1, 2, dropout=0.3), checkpoints=checkpoints)
+    model = convnet(1, 2, seed=77, dropout=0.3)  # other weights: everything must come from the checkpoint
+    checkpoints.kill_after = 10**9
+    assert same(run(protocol, model, checkpoints=checkpoints), expected)
+    assert checkpoints.saves == 9
+    for ours, theirs in zip(model.state_dict().values(), straight.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_runs_repeat_and_leave_torchs_generator_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first = run(HARD, convnet(1, 2, dropout=0.3))
+    assert torch.equal(torch.rand(1), expected)
+    assert same(first, run(HARD, convnet(1, 2, dropout=0.3)))
+    assert not same(first, run(HARD, convnet(1, 2, dropout=0.3), view_seed=6))
+
+
+@pytest.mark.parametrize("protocol", [HARD, SOFT], ids=["hard", "soft"])
+def test_rendering_batch_by_batch_gives_the_same_bits(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each epoch is then a span of its own, which must also find its own rows of the label table."""
+    logits = soft_table(SOFT, two_tone(20, seed=0))
+    together = run(protocol, logits=logits)
+    monkeypatch.setattr("dd_assets.evaluation.students.SPAN_PIXELS", 64)
+    monkeypatch.setattr("dd_assets.evaluation.views.SPAN_PIXELS", 64)
+    assert same(run(protocol, logits=logits), together)
+
+
+def test_bf16_keeps_float32_weights_and_stays_close() -> None:
+    model = convnet(1, 2)
+    score = run(replace(SOFT, precision="bf16"), model)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    full = run(SOFT)
+    assert not np.array_equal(score.loss_curve, full.loss_curve)
+    assert np.allclose(score.loss_curve, full.loss_curve, rtol=0.2)
+
+
+def test_progress_reports_without_changing_anything() -> None:
+    seen: list[tuple[int, int]] = []
+    score = run(HARD, progress=lambda step, total, **figures: seen.append((step, total, figures["loss"])))
+    assert seen[-1] == pytest.approx((20, 20, score.loss_curve[-1]))
+    assert len(seen) == 20
+
+
+def test_test_images_are_enlarged_only_where_the_rule_enlarges() -> None:
+    """64 px: to 72, then the middle 64, so the outer 4 px of the enlarged image go; 8 and 32 px stay as they are."""
+    for size in (8, 28, 32, 48):
+        pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+        assert np.array_equal(prepare_test(pixels).numpy(), pixels)
+    ramp = np.broadcast_to((np.arange(64) * 2)[None, None, :, None], (1, 64, 64, 3)).astype(np.uint8)
+    got = prepare_test(ramp).numpy()[0, 30, :, 0].astype(float)
+    # Output column x shows enlarged column x + 4, whose centre lies at source (x + 4.5) 64 / 72 - .5.
+    expected = 2 * ((np.arange(64) + 4.5) * 64 / 72 - 0.5)
+    assert np.abs(got - expected).max() <= 0.51
+
+
+def test_evaluate_counts_hits_in_eval_mode() -> None:
+    class Threshold(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            assert not self.training
+            mean = inputs.mean(dim=(1, 2, 3))
+            return torch.stack([-mean, mean], dim=1)
+
+    pixels = torch.tensor([0, 255, 255], dtype=torch.uint8)[:, None, None, None].expand(3, 8, 8, 1).contiguous()
+    assert evaluate(Threshold().train(), pixels, torch.tensor([0, 1, 0]), GREY).tolist() == [True, True, False]
+
+
+def test_a_batch_of_one_is_refused_only_where_batch_norm_fails() -> None:
+    """21 images in batches of 5 leave one: fine for maps of 8 x 8, not for batch norm on a flat vector."""
+    train = two_tone(21, seed=0)
+    inputs = {"images_u8": train.images, "labels": train.labels}
+    protocol = replace(HARD, batch=5, epochs=1)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    before = copy.deepcopy(flat.state_dict())
+    with pytest.raises(InputError, match="batch of one view"):
+        run(protocol, flat, **inputs)
+    assert all(torch.equal(flat.state_dict()[name], value) for name, value in before.items())
+    assert run(protocol, **inputs).steps == 5
+    assert run(replace(protocol, batch=7), flat, **inputs).steps == 3
+
+
+def test_a_batch_larger_than_the_set_is_the_whole_set() -> None:
+    assert run(replace(HARD, batch=50)).steps == 20
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "match"),
+    [
+        (SOFT, {"logits": None}, "400 rows expected"),
+        (SOFT, {"logits": np.zeros((399, 2), dtype=np.float16)}, "400 rows expected"),
+        (SOFT, {"logits": np.zeros((400, 3), dtype=np.float16)}, "same classes"),
+        (replace(SOFT, label_storage="online"), {}, "need the teacher"),
+        (HARD, {"labels": np.zeros(3, dtype=np.int64)}, "labels of shape"),
+        (HARD, {"test": ImageArrays(np.zeros((2, 9, 9, 1), np.uint8), np.zeros(2, np.int64))}, "do not match"),
+        (HARD, {"images_u8": np.zeros((20, 8, 8, 1), np.float32)}, "uint8"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(protocol: Protocol, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        run(protocol, **changes)

@@ -1,0 +1,86 @@
+"""Which methods exist, and that finding them stays light.
+
+Belongs here: registry.py and the recipes as declarations. Does not belong: computation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.methods import registry
+from dd_assets.methods.contract import Recipe
+from tests.models.digits import facts
+
+SPINE = ("noise", "random", "rded", "sre2l")
+
+
+def test_the_spine_is_found_in_order_of_name() -> None:
+    names = list(registry.METHODS())
+    assert names == sorted(names)
+    assert set(SPINE) <= set(names)
+    assert registry.method("rded").family == "selection"
+
+
+def test_an_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'sre2l'"):
+        registry.method("sre2")
+
+
+def test_finding_methods_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from dd_assets.methods.registry import METHODS; METHODS(); "
+        "print([m for m in ('torch', 'torchvision', 'pandas', 'pyarrow', 'dagster') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", SPINE)
+def test_declarations_are_complete(name: str) -> None:
+    method = registry.method(name)
+    assert {"digits", "cifar10", "cifar100", "tiny_imagenet", "imagenette", "default"} <= set(method.recipes)
+    assert method.recipe_for("nobody's data") is method.recipes["default"]
+    for recipe in method.recipes.values():
+        json.dumps(dataclasses.asdict(recipe.parameters))
+        assert recipe.source
+    module, function = method.synthesis.split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert method.refuse(method.recipes["digits"].parameters, facts(), 1) is None
+
+
+class _Entry:
+    def __init__(self, declared: object) -> None:
+        self.name, self.value, self.declared = "extra", "plugin:METHOD", declared
+
+    def load(self) -> object:
+        return self.declared
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch):
+    def plug(declared: object) -> None:
+        monkeypatch.setattr(registry, "entry_points", lambda group: [_Entry(declared)])
+        registry.METHODS.cache_clear()
+
+    yield plug
+    registry.METHODS.cache_clear()
+
+
+def test_plug_ins_join_and_clashes_are_named(plugged) -> None:
+    random = registry.method("random")
+    recipes = {"default": Recipe(parameters=random.recipes["default"].parameters, source="own: test")}
+    plugged(dataclasses.replace(random, name="aaa", recipes=recipes))
+    assert next(iter(registry.METHODS())) == "aaa"
+    plugged(random)
+    with pytest.raises(InputError, match="entry point extra = plugin:METHOD declares method 'random'"):
+        registry.METHODS()
+    plugged(None)
+    with pytest.raises(InputError, match="declares no Method"):
+        registry.METHODS()

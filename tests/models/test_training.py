@@ -1,0 +1,101 @@
+"""Teacher training: accuracy, resumption, the schedule, refusals.
+
+Belongs here: training.py. Does not belong: checkpoints as files (test_checkpoint.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dd_assets.datasets.arrays import ImageArrays
+from dd_assets.errors import InputError
+from dd_assets.models.architectures import build_model
+from dd_assets.models.registry import TeacherRecipe
+from dd_assets.models.training import _TrainingViews, learning_rate_at, top1, train_teacher
+from tests.models.digits import NORMALISATION, digits, teacher, trained
+from tests.models.interruption import Killed, MemoryCheckpoints
+
+SHORT = TeacherRecipe(epochs=3, batch=64, learning_rate=0.1, pad_crop=1, hflip=True, warmup_epochs=1)
+
+
+def _small() -> tuple[ImageArrays, ImageArrays]:
+    train, test = digits()
+    return ImageArrays(train.images[:200], train.labels[:200]), ImageArrays(test.images[:100], test.labels[:100])
+
+
+def _train(checkpoints: MemoryCheckpoints | None = None, seed: int = 0, recipe: TeacherRecipe = SHORT):
+    model = build_model("convnet2_w64", classes=10, channels=1, size=8, seed=seed)
+    return train_teacher(model, *_small(), recipe, NORMALISATION, seed=seed, checkpoints=checkpoints)
+
+
+def test_four_epochs_on_digits_pass_95_percent() -> None:
+    result = trained()
+    assert result.test_accuracy >= 0.95
+    assert result.history["train_loss"].shape == (4,)
+    assert result.history["test_epoch"].tolist() == [1, 2, 3, 4]
+    accuracy, correct = top1(teacher(), digits()[1], NORMALISATION, "cpu")
+    # The last epoch's weights, whichever epoch was best.
+    assert accuracy == result.test_accuracy == result.history["test_accuracy"][-1]
+    assert correct.sum() == round(accuracy * 360)
+
+
+def test_a_wrong_class_order_shows_in_top1() -> None:
+    test = digits()[1]
+    shifted = ImageArrays(test.images, (test.labels + 1) % 10)
+    assert top1(teacher(), shifted, NORMALISATION, "cpu")[0] < 0.05
+
+
+def test_a_killed_training_ends_bit_identically() -> None:
+    undisturbed = _train()
+    for die_after in (1, 2):
+        checkpoints = MemoryCheckpoints(die_after)
+        with pytest.raises(Killed):
+            _train(checkpoints)
+        resumed = _train(checkpoints)
+        assert checkpoints.saves == 3
+        for name, value in undisturbed.state.items():
+            assert torch.equal(resumed.state[name], value), name
+        for name, values in undisturbed.history.items():
+            np.testing.assert_array_equal(resumed.history[name], values)
+
+
+def test_the_seed_matters() -> None:
+    first, second = _train(seed=0), _train(seed=1)
+    assert not torch.equal(first.state["head.weight"], second.state["head.weight"])
+
+
+def test_warmup_ends_at_the_peak_and_the_cosine_stays_above_zero() -> None:
+    rates = [learning_rate_at(step, 12, 4, 0.2) for step in range(12)]
+    assert rates[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert rates[4] == 0.2
+    assert rates[8] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_views_are_crops_of_the_zero_padded_image() -> None:
+    image = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
+    padded = np.pad(image[0, :, :, 0], 1)
+    legal = {padded[top : top + 4, left : left + 4].tobytes() for top in range(3) for left in range(3)}
+    mirrored = {
+        np.ascontiguousarray(padded[top : top + 4, left : left + 4][:, ::-1]).tobytes()
+        for top in range(3)
+        for left in range(3)
+    }
+    count = 400
+    train = ImageArrays(image.repeat(count, axis=0), np.zeros(count, dtype=np.int64))
+    for hflip, expected in ((False, legal), (True, legal | mirrored)):
+        views = _TrainingViews(train, dataclasses.replace(SHORT, hflip=hflip), NORMALISATION, "cpu")
+        views.start_epoch(0, 0)
+        batch = views.batch(torch.arange(count))
+        pixels = ((batch * NORMALISATION.std[0] + NORMALISATION.mean[0]) * 255).round().to(torch.uint8)
+        # One offset for the whole batch would give a single view.
+        assert {view.numpy().tobytes() for view in pixels} == expected
+
+
+def test_a_diverging_training_names_the_epoch() -> None:
+    with pytest.raises(InputError, match="in epoch 1"):
+        _train(recipe=dataclasses.replace(SHORT, learning_rate=1e30, warmup_epochs=0))
