@@ -61,7 +61,7 @@ class ContentHasher:
         head = canonical_json([str(values.dtype.newbyteorder("=")), list(values.shape)])
         body = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
         digest = hashlib.sha256(head.encode())
-        digest.update(body.tobytes())
+        digest.update(body.reshape(-1).view(np.uint8).data)
         return self._put(name, digest.hexdigest())
 
     def value(self, name: str, value: Any) -> ContentHasher:

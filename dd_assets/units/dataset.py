@@ -1,6 +1,6 @@
 """The `dataset` unit: what a dataset setting contains, as the root of every lineage.
 
-Belongs here: planning it and reading the data once. Does not belong: file layouts (datasets/readers.py).
+Belongs here: planning it and reading the data once. Does not belong: file layouts (datasets/readers).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def compute(unit: Unit, work: Work) -> Product:
     counts = [np.bincount(split.labels, minlength=len(chosen.classes)).tolist() for split in (train, test)]
     shown = np.concatenate([train.of_class(label)[:10] for label in range(min(10, len(chosen.classes)))])
     empty = [name for name, count in zip(chosen.classes, counts[0], strict=True) if not count]
-    pixels = train.images.reshape(-1, chosen.channels) / 255.0
+    mean = train.images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
+    std = train.images.std(axis=(0, 1, 2), dtype=np.float64) / 255
     return Product(
         content=dataset_digest(chosen, train, test),
         payloads={"contact_sheet.png": contact_sheet(train.images[shown], train.labels[shown])},
@@ -61,8 +62,8 @@ def compute(unit: Unit, work: Work) -> Product:
             "train_counts": counts[0],
             "test_counts": counts[1],
             "shape": list(train.images.shape[1:]),
-            "pixel_mean": [round(float(v), 4) for v in pixels.mean(axis=0)],
-            "pixel_std": [round(float(v), 4) for v in pixels.std(axis=0)],
+            "pixel_mean": [round(float(v), 4) for v in mean],
+            "pixel_std": [round(float(v), 4) for v in std],
         },
     )
 

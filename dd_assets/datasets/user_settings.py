@@ -1,0 +1,240 @@
+"""Settings that a user writes in YAML.
+
+Belongs here: reading the file DD_DATASETS names, merging an entry over its base, refusing what cannot work.
+Does not belong: the defaults themselves (catalogue.py), files on disk (readers/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from dd_assets.datasets.arrays import Normalisation
+from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import DEFAULT_IPC, IMAGENET_STATISTICS, Setting, TeacherChoice
+from dd_assets.errors import DDError, InputError, UnknownNameError
+from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.methods.contract import with_overrides
+from dd_assets.models.registry import TeacherRecipe, architecture
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SEE = "see docs/datasets.md for the fields and their types"
+FIELDS = (
+    "base",
+    "data",
+    "reader",
+    "options",
+    "classes",
+    "size",
+    "channels",
+    "mean",
+    "std",
+    "hflip",
+    "ipc",
+    "teacher",
+    "students",
+    "labels",
+    "views",
+    "protocol",
+)
+REQUIRED = ("reader", "classes", "size", "teacher", "students")
+MERGED = ("options", "teacher", "protocol")
+"""Fields whose entries replace the base's one by one; any other field replaces the base's as a whole."""
+TEACHER_FIELDS = ("architecture", "recipe", "weights")
+MAX_SIZE = 1024
+
+
+def read_settings(path: Path) -> list[Setting]:
+    """The settings of a YAML file, in its order; raises InputError or UnknownNameError naming the entry and field."""
+    if not path.is_file():
+        raise InputError(f"DD_DATASETS={path} is not a file", "point it at a YAML file of settings or unset it")
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must map setting names to their fields", "see docs/datasets.md")
+    return [_setting(f"{path}: {name}", str(name), fields) for name, fields in content.items()]
+
+
+def _parsed(path: Path) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain YAML that refuses a key written twice, where PyYAML would keep the last silently."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = [key for key, count in Counter(map(str, keys)).items() if count > 1]
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {twice[0]!r} is written twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
+
+
+def _setting(where: str, name: str, fields: Any) -> Setting:
+    if not NAME.fullmatch(name):
+        raise InputError(f"{where} is not a usable name", "letters, digits, '_', '-' and '.', at most 64")
+    if not isinstance(fields, dict):
+        raise InputError(f"{where} must be a mapping of fields", "see docs/datasets.md")
+    for key in fields:
+        if key not in FIELDS:
+            raise UnknownNameError.of(f"field of {where}", str(key), FIELDS)
+    for key in MERGED:
+        if not isinstance(fields.get(key, {}), dict):
+            raise InputError(f"{where}: {key} must be a mapping", SEE)
+    merged = _over_base(where, fields)
+    lacking = [key for key in REQUIRED if key not in merged]
+    if lacking:
+        raise InputError(f"{where} lacks {', '.join(lacking)}", "add them or name a base; see docs/datasets.md")
+    try:
+        return _build(where, name, merged)
+    except DDError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"{where}: {error}", SEE) from error
+
+
+def _over_base(where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields laid over those of their base; another reader starts with no options of the base's."""
+    if "base" not in fields:
+        return dict(fields)
+    name = str(fields["base"])
+    if name not in CATALOGUE:
+        raise UnknownNameError.of(f"base of {where}", name, CATALOGUE)
+    base = as_fields(CATALOGUE[name])
+    if fields.get("reader", base["reader"]) != base["reader"]:
+        base["options"] = {}
+    for key, value in fields.items():
+        base[key] = _laid_over(base[key], value) if key in MERGED else value
+    return base
+
+
+def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
+
+
+def as_fields(entry: Setting) -> dict[str, Any]:
+    """A setting in the form in which YAML states it."""
+    protocol = asdict(entry.protocol)
+    protocol.pop("views")
+    return {
+        "base": entry.name,
+        "data": entry.data,
+        "reader": entry.reader,
+        "options": dict(entry.options),
+        "classes": list(entry.classes),
+        "size": entry.size,
+        "channels": entry.channels,
+        "mean": list(entry.normalisation.mean),
+        "std": list(entry.normalisation.std),
+        "hflip": entry.hflip,
+        "ipc": list(entry.ipc),
+        "teacher": asdict(entry.teacher),
+        "students": list(entry.students),
+        "labels": list(entry.labels),
+        "views": entry.protocol.views.preset,
+        "protocol": protocol,
+    }
+
+
+def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
+    channels = _whole(where, "channels", fields.get("channels", 3), 1, 3)
+    hflip = fields.get("hflip", True)
+    if channels == 2 or not isinstance(hflip, bool):
+        raise InputError(f"{where}: channels={channels}, hflip={hflip!r}", "channels 1 or 3, hflip true or false")
+    preset = str(fields.get("views", "rd3"))
+    if preset not in VIEW_PRESETS:
+        raise UnknownNameError.of(f"view preset of {where}", preset, VIEW_PRESETS)
+    views = VIEW_PRESETS[preset] if hflip else replace(VIEW_PRESETS[preset], hflip=0.0)
+    chosen = Setting(
+        name=name,
+        data=str(fields.get("data", name)),
+        reader=str(fields["reader"]),
+        options=dict(fields.get("options", {})),
+        classes=_classes(where, fields["classes"]),
+        size=_whole(where, "size", fields["size"], 4, MAX_SIZE),
+        channels=channels,
+        normalisation=_normalisation(where, fields, channels),
+        hflip=hflip,
+        ipc=tuple(
+            _whole(where, "ipc", value, 1, 10**6) for value in _listed(where, "ipc", fields.get("ipc", DEFAULT_IPC))
+        ),
+        teacher=_teacher(where, fields["teacher"]),
+        students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
+        labels=tuple(str(label) for label in _listed(where, "labels", fields.get("labels", ("soft", "hard")))),
+        protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
+    )
+    for network in (chosen.teacher.architecture, *chosen.students):
+        needed = architecture(network).min_size
+        if chosen.size < needed:
+            raise InputError(f"{where}: {network} needs {needed} px, size is {chosen.size}", "choose another network")
+    for label in chosen.labels:
+        if label not in ("soft", "hard"):
+            raise UnknownNameError.of(f"label of {where}", label, ("soft", "hard"))
+    return chosen
+
+
+def _listed(where: str, field: str, value: Any) -> list[Any]:
+    """A list with at least one entry and none twice."""
+    if not isinstance(value, (list, tuple)) or not value or len({str(entry) for entry in value}) != len(value):
+        raise InputError(f"{where}: {field}={value!r}", "give a list of one or more different entries, [a, b]")
+    return list(value)
+
+
+def _whole(where: str, field: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{where}: {field}={value!r}", f"give a whole number from {low} to {high}")
+    return value
+
+
+def _classes(where: str, value: Any) -> tuple[str, ...]:
+    """Class names; numbers become text, but true, false and null are YAML's reading of yes, no and ~."""
+    names = _listed(where, "classes", value)
+    if len(names) < 2:
+        raise InputError(f"{where}: one class", "name two or more")
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            raise InputError(f"{where}: class {name!r} is no text", f'quote it: "{name}"')
+        text = str(name)
+        if not text.strip() or text in (".", "..") or any(mark in text for mark in "/\\") or not text.isprintable():
+            raise InputError(f"{where}: class {text!r}", "names must not be empty, '..', or hold '/', '\\' or controls")
+    return tuple(str(name) for name in names)
+
+
+def _normalisation(where: str, fields: Mapping[str, Any], channels: int) -> Normalisation:
+    default = IMAGENET_STATISTICS if channels == 3 else Normalisation(mean=(0.5,), std=(0.5,))
+    mean, std = (
+        tuple(float(value) for value in fields.get(field, getattr(default, field))) for field in ("mean", "std")
+    )
+    fits = len(mean) == len(std) == channels
+    if not fits or not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
+        raise InputError(
+            f"{where}: mean={list(mean)}, std={list(std)} for {channels} channels",
+            "one number per channel, in units where white is 1 (divide by 255)",
+        )
+    return Normalisation(mean=mean, std=std)
+
+
+def _teacher(where: str, fields: Mapping[str, Any]) -> TeacherChoice:
+    for key in fields:
+        if key not in TEACHER_FIELDS:
+            raise UnknownNameError.of(f"teacher field of {where}", str(key), TEACHER_FIELDS)
+    if "architecture" not in fields:
+        raise InputError(f"{where}: its teacher lacks an architecture", "name one, such as resnet18")
+    weights = fields.get("weights")
+    if weights is not None and not isinstance(weights, str):
+        raise InputError(f"{where}: weights={weights!r}", "name a .safetensors file or leave it out")
+    recipe = with_overrides(TeacherRecipe(epochs=50), fields.get("recipe", {}), f"{where}, teacher recipe")
+    return TeacherChoice(architecture=str(fields["architecture"]), recipe=recipe, weights=weights)

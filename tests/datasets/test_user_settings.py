@@ -1,0 +1,142 @@
+"""Settings in YAML: bases, what is refused, and the examples that the documentation shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import ipc_values, setting
+from dd_assets.datasets.user_settings import as_fields
+from dd_assets.errors import InputError, UnknownNameError
+from dd_resources.raw_data import RawData
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OWN = "own: {reader: folder, classes: [a, b], size: 32, teacher: {architecture: resnet18}, students: [resnet18]}"
+
+
+def test_only_what_is_enabled_is_on_the_axis(enable):
+    assert list(enable("mine: {base: cifar10}")) == ["digits", "mine"]
+    with pytest.raises(UnknownNameError, match="cifar10"):
+        setting("cifar10")
+
+
+@pytest.mark.parametrize("name", sorted(set(CATALOGUE) - {"digits"}))
+def test_one_line_gives_the_catalogues_setting(enable, name):
+    assert enable(f"{name}: {{base: {name}}}")[name] == CATALOGUE[name]
+    assert enable(f"mine: {{base: {name}}}")["mine"] == replace(CATALOGUE[name], name="mine")
+
+
+def test_fields_are_laid_over_the_base(enable):
+    text = "mine: {base: cifar10, ipc: [2], hflip: false, teacher: {recipe: {epochs: 3}}, protocol: {epochs: 7}}"
+    mine, base = enable(text)["mine"], CATALOGUE["cifar10"]
+    assert mine.teacher.recipe == replace(base.teacher.recipe, epochs=3)
+    assert (mine.data, mine.ipc, mine.options, mine.protocol.epochs) == ("cifar10", (2,), base.options, 7)
+    assert (mine.protocol.views.hflip, base.protocol.views.hflip) == (0.0, 0.5)
+    assert ipc_values() == (1, 2, 10, 50, 100)
+
+
+def test_another_reader_starts_without_the_bases_options(enable):
+    mine = enable("mine: {base: imagenette, reader: parquet, options: {train: a.parquet}}")["mine"]
+    assert mine.options == {"train": "a.parquet"}
+
+
+def test_as_fields_loses_nothing(enable):
+    import json
+
+    for name, entry in CATALOGUE.items():
+        assert enable(json.dumps({"mine": as_fields(entry)}))["mine"] == replace(entry, name="mine"), name
+
+
+def test_an_unknown_base_names_the_nearest(enable):
+    with pytest.raises(UnknownNameError, match="did you mean 'imagenette'"):
+        enable("mine: {base: imagenete}")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ("reder: folder", UnknownNameError, "did you mean 'reader'"),
+        ("classes: [a/b, c]", InputError, "'a/b'"),
+        ("classes: ['..', c]", InputError, r"'\.\.'"),
+        ("classes: [/etc, c]", InputError, "'/etc'"),
+        ('classes: ["a\\\\b", c]', InputError, "hold"),
+        ("classes: [a, a]", InputError, "different"),
+        ("classes: [yes, a]", InputError, "quote it"),
+        ("classes: abc", InputError, "give a list"),
+        ("classes: [a]", InputError, "one class"),
+        ("size: '32'", InputError, "whole number"),
+        ("size: 100000", InputError, "1024"),
+        ("channels: 2", InputError, "1 or 3"),
+        ("hflip: 'false'", InputError, "true or false"),
+        ("ipc: []", InputError, "ipc"),
+        ("ipc: [0]", InputError, "whole number"),
+        ("ipc: [1.5]", InputError, "whole number"),
+        ("mean: [120, 120, 120]", InputError, "divide by 255"),
+        ("std: [0, 1, 1]", InputError, "per channel"),
+        ("mean: [0.5]", InputError, "3 channels"),
+        ("labels: [sotf]", UnknownNameError, "did you mean 'soft'"),
+        ("views: rd4", UnknownNameError, "did you mean 'rd3'"),
+        ("students: [resnet19]", UnknownNameError, "did you mean 'resnet18'"),
+        ("teacher: resnet18", InputError, "teacher must be a mapping"),
+        ("teacher: {architecture: resnet18, wieghts: x}", UnknownNameError, "did you mean 'weights'"),
+        ("teacher: {architecture: resnet18, recipe: {epoch: 3}}", UnknownNameError, "did you mean 'epochs'"),
+        ("teacher: {architecture: resnet18, recipe: {epochs: '3'}}", InputError, "is not a int"),
+        ("protocol: {epochs: many}", InputError, "is not a int"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_entry_and_field(enable, change, error, match):
+    field = change.partition(":")[0]
+    text = re.sub(rf"\b{field}: (\[.*?\]|\{{.*?\}}|\w+)(, )?", "", OWN, count=1).replace("{", f"{{{change}, ", 1)
+    with pytest.raises(error, match=match) as caught:
+        enable(text)
+    assert "own" in str(caught.value)
+
+
+def test_broken_files_are_refused(enable):
+    for text, match in (("own: [", "not valid YAML"), ("[1]", "must map"), ("own: 3", "mapping of fields")):
+        with pytest.raises(InputError, match=match):
+            enable(text)
+    with pytest.raises(InputError, match=r"key 'own' is written twice"):
+        enable(f"{OWN}\n{OWN}")
+    with pytest.raises(InputError, match="taken"):
+        enable(OWN.replace("own", "digits"))
+    with pytest.raises(InputError, match="not a usable name"):
+        enable(OWN.replace("own", '"../x"'))
+    with pytest.raises(InputError, match="lacks teacher, students"):
+        enable("own: {reader: folder, classes: [a, b], size: 32}")
+
+
+def test_every_yaml_block_of_the_documentation_loads(enable):
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "datasets.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    for block in blocks:
+        assert len(enable(block)) >= 2
+
+
+def test_the_example_settings_say_what_they_are_for(enable):
+    r20 = enable((DOCS / "examples/cifar10_r20.yaml").read_text("utf-8"))["cifar10_r20"]
+    assert (r20.data, r20.ipc, r20.students, r20.protocol.label_storage) == (
+        "cifar10",
+        (1, 10, 50),
+        ("resnet20_cifar",),
+        "stored",
+    )
+    assert (r20.normalisation.std, r20.protocol.views.preset) == ((0.229, 0.224, 0.225), "rded_factor")
+    assert (r20.teacher.weights, r20.teacher.recipe.accuracy_floor) == ("weights/cifar10_resnet20.safetensors", 0.91)
+    nette = enable((DOCS / "examples/imagenette_128.yaml").read_text("utf-8"))["imagenette_128"]
+    assert (nette.size, nette.ipc, nette.teacher.weights) == (128, (1, 10), None)
+
+
+def test_the_examples_find_the_shared_data(enable, shared_data):
+    # The class orders that the files state are those of the catalogue; nothing is decoded but the labels.
+    from dd_assets.datasets.readers.parquet import _labels
+    from dd_assets.datasets.sources import Source
+
+    for name, files in (("cifar10_r20", "cifar10/test.parquet"), ("imagenette_128", "imagenette_128/val.parquet")):
+        chosen = enable((DOCS / f"examples/{name}.yaml").read_text("utf-8"))[name]
+        assert len(RawData(str(shared_data)).fingerprint(chosen)) == 64
+        assert _labels(chosen, Source(str(shared_data)), files).max() == 9
