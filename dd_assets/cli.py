@@ -18,6 +18,7 @@ import click
 from dd_assets.errors import DDError, UnknownNameError
 
 if TYPE_CHECKING:
+    from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Target
     from dd_assets.planning.sync import Outcome
 
@@ -79,7 +80,8 @@ def _print(records: Sequence[dict[str, Any]], columns: Iterable[str], as_json: b
     for record in records:
         value = (record[column] for column in columns)
         table.add_row(*(", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value))
-    Console().print(table)
+    # Cut-off columns are of no use in a pipe or a log: there the table takes the width it needs.
+    Console(width=None if Console().is_terminal else 160).print(table)
 
 
 @main.command()
@@ -103,10 +105,23 @@ def methods(as_json: bool) -> None:
 
 @main.command()
 @as_json_option
-def datasets(as_json: bool) -> None:
+@click.option("--download", "wanted", help="Fetch a catalogue dataset into DD_DATA_ROOT, nothing else.")
+@click.option("--catalogue", is_flag=True, help="List what `base:` can name in a settings file, not what is enabled.")
+def datasets(as_json: bool, wanted: str | None, catalogue: bool) -> None:
     """Which dataset settings are enabled."""
     from dd_assets.datasets.registry import settings
 
+    if wanted:
+        from dd_assets.datasets.downloads import download
+
+        click.echo(download(wanted, os.environ.get("DD_DATA_ROOT", "")))
+        return
+    if catalogue:
+        from dd_assets.datasets.catalogue import CATALOGUE
+
+        listed = CATALOGUE
+    else:
+        listed = settings()
     rows = [
         {
             "name": entry.name,
@@ -118,7 +133,7 @@ def datasets(as_json: bool) -> None:
             "students": list(entry.students),
             "ipc": list(entry.ipc),
         }
-        for entry in settings().values()
+        for entry in listed.values()
     ]
     _print(rows, rows[0], as_json, "Datasets")
 
@@ -190,58 +205,148 @@ def _selected(select: str) -> set[str]:
     return {"/".join(key.path) for key in keys}
 
 
+def _looking_engine() -> Engine:
+    """An engine that computes nothing, over the store and data of the environment."""
+    from dd_assets.planning.engine import Engine
+    from dd_resources.injection import store_root
+    from dd_resources.raw_data import RawData
+    from dd_resources.store import ArtefactStore
+
+    return Engine(ArtefactStore(store_root()).open(), RawData(os.environ.get("DD_DATA_ROOT", "")), look_only=True)
+
+
 @main.command()
 @select_option
 @partition_option
 @as_json_option
-def plan(select: str | None, partitions: tuple[str, ...], as_json: bool) -> None:
+@click.option("--publish", "to_ui", is_flag=True, help="Also report an up_to_date check per partition to the UI.")
+def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: bool) -> None:
     """What is fresh, missing, stale, pending or blocked, without computing anything."""
     from dataclasses import asdict
 
-    from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Planner
-    from dd_resources.injection import NAMESPACE, store_root
-    from dd_resources.raw_data import RawData
-    from dd_resources.store import ArtefactStore
+    from dd_resources.injection import NAMESPACE
 
-    engine = Engine(ArtefactStore(store_root()).open(), RawData(os.environ.get("DD_DATA_ROOT", "")), look_only=True)
-    planner = Planner(engine, NAMESPACE)
-    rows = [asdict(planner.visit(target)) for target in _targets(select, partitions)]
-    _print(rows, ("asset", "partition", "status", "reason"), as_json, "Plan")
+    planner = Planner(_looking_engine(), NAMESPACE)
+    found = [planner.visit(target) for target in _targets(select, partitions)]
+    columns = ("asset", "partition", "status", "reason", "seconds_estimate", "bytes_estimate")
+    _print([asdict(row) for row in found], columns, as_json, "Plan")
+    if to_ui:
+        dagster_home()
+        import dagster as dg
+
+        from dd_assets.planning.sync import publish
+
+        with dg.DagsterInstance.get() as instance:
+            publish(instance, found)
+
+
+@main.command()
+@click.argument("asset")
+@click.argument("partition")
+def explain(asset: str, partition: str) -> None:
+    """Why an asset partition is, or is not, up to date, followed through its inputs."""
+    from dd_assets.planning.graph import stage
+    from dd_assets.planning.plan import Planner, with_upstream
+    from dd_resources.injection import NAMESPACE
+
+    planner = Planner(_looking_engine(), NAMESPACE)
+    for target in with_upstream([(stage(asset).asset, partition)]):
+        row = planner.visit(target)
+        click.echo(f"{row.status:<8} {row.asset} [{row.partition}]{': ' if row.reason else ''}{row.reason}")
 
 
 @main.command()
 @select_option
 @partition_option
-def sync(select: str | None, partitions: tuple[str, ...]) -> None:
+@click.option("--force", is_flag=True, help="Compute the selected units again; report any that come out different.")
+def sync(select: str | None, partitions: tuple[str, ...], force: bool) -> None:
     """Bring asset partitions, and all they read, up to date; what the store holds is not computed again."""
-    outcome = _sync(_targets(select, partitions), strict=bool(partitions))
+    targets = _targets(select, partitions)
+    outcome = _sync(targets, strict=bool(partitions))
     _closing(outcome)
+    if force and not _recompute(targets):
+        sys.exit(1)
+
+
+@main.command()
+@select_option
+@partition_option
+def adopt(select: str | None, partitions: tuple[str, ...]) -> None:
+    """Record in Dagster what the store already holds, without computing anything."""
+    _closing(_sync(_targets(select, partitions), strict=False, adopt_only=True))
+
+
+@main.command()
+@click.argument("asset")
+@click.argument("partition")
+def verify(asset: str, partition: str) -> None:
+    """Recompute every unit of an asset partition in a fresh process and compare; nothing is changed."""
+    from dd_assets.planning.graph import Cell, stage
+
+    Cell.of(partition)
+    if not _recompute([(stage(asset).asset, partition)]):
+        sys.exit(1)
+
+
+def _recompute(targets: Sequence[Target]) -> bool:
+    """Verify every unit of the targets' references; prints one line each, True if all came out the same."""
+    from dd_assets.errors import InputError
+    from dd_assets.planning.verify import verify as verify_unit
+    from dd_resources.injection import NAMESPACE
+
+    engine = _looking_engine()
+    same = True
+    for asset, partition in targets:
+        reference = engine.store.read_reference(NAMESPACE, asset, partition)
+        if reference is None:
+            raise InputError(f"{asset} [{partition}] was never materialized", "dd-assets sync computes it")
+        for key, digest in reference.units.items():
+            manifest = engine.store.lookup(digest)
+            if manifest is None:
+                raise InputError(f"{asset} [{partition}]: {key} is not in the store", "dd-assets sync computes it")
+            result = verify_unit(engine.store, engine.raw, manifest)
+            same = same and result.same
+            word = "same" if result.same else f"DIFFERENT ({'; '.join(result.differs)})"
+            click.echo(f"{asset} [{partition}] {key}: {word}, {result.content_new[:12]}, {result.seconds:.1f} s")
+    return same
+
+
+@main.command()
+@click.option("--delete", is_flag=True, help="Really remove; without it this is a dry run.")
+@click.option("--younger-than", default=14.0, show_default=True, help="Days; anything younger stays.")
+def gc(delete: bool, younger_than: float) -> None:
+    """List (or remove) what no reference, pin, running computation or recent work needs."""
+    from dd_assets.planning.gc import collect
+
+    found = collect(_looking_engine().store, younger_than_days=younger_than, dry_run=not delete)
+    for path, size, reason in found:
+        click.echo(f"{path} {size} {reason}")
+    word = "removed" if delete else "would be removed (--delete removes them)"
+    click.echo(f"{len(found)} files, {sum(size for _, size, _ in found) / 1e6:.1f} MB {word}")
 
 
 def _closing(outcome: Outcome) -> None:
     words = ", ".join(f"{outcome.count(word)} {word}" for word in ("computed", "reused", "adopted", "blocked"))
+    words += f", {outcome.count('left')} left" if outcome.count("left") else ""
     click.echo(f"{words}; {outcome.heavy_calls} heavy calls")
 
 
-def _sync(targets: Sequence[Target], strict: bool) -> Outcome:
+def _sync(targets: Sequence[Target], strict: bool, adopt_only: bool = False) -> Outcome:
     dagster_home()
     import dagster as dg
 
     from dd_assets.assets.shell import present
     from dd_assets.definitions import defs
-    from dd_assets.planning.engine import Engine
     from dd_assets.planning.sync import Sync
     from dd_assets.terminal import progress_bars
-    from dd_resources.injection import NAMESPACE, store_root
-    from dd_resources.raw_data import RawData
-    from dd_resources.store import ArtefactStore
+    from dd_resources.injection import NAMESPACE
 
-    engine = Engine(ArtefactStore(store_root()).open(), RawData(os.environ.get("DD_DATA_ROOT", "")), look_only=True)
     with dg.DagsterInstance.get() as instance, progress_bars() as say:
-        job = Sync(engine, NAMESPACE, instance, defs, present, say)
+        job = Sync(_looking_engine(), NAMESPACE, instance, defs, present, say, adopt_only)
         outcome = job.run(targets, strict)
-        job.report()
+        if not adopt_only:
+            job.report()
         return outcome
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from dd_assets.assets import dataset, leaderboard, score, soft_labels, synthetic_images, teacher
-from dd_assets.automation import build_jobs
+from dd_assets.automation import build_jobs, build_schedules
 from dd_resources.injection import default_resources
 
 
@@ -21,6 +21,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],
         jobs=build_jobs(),
+        schedules=build_schedules(),
         resources={**default_resources(), **(resource_overrides or {})},
         executor=dg.in_process_executor,
     )

@@ -14,6 +14,7 @@ from dd_assets.errors import DDError
 from dd_assets.partitions import SPACES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
 from dd_resources.injection import ComputeResource, RawDataResource, StoreResource
@@ -55,7 +56,7 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         code_version=str(kind_of(stage.unit_kind).version),
         check_specs=[
             dg.AssetCheckSpec(name, asset=asset_key(stage.asset), blocking=blocking, description=text)
-            for name, blocking, text in stage.checks
+            for name, blocking, text in (*stage.checks, (UP_TO_DATE, False, "made from the declared recipe and inputs"))
         ],
         output_required=True,
     )
@@ -71,7 +72,7 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         try:
             cell = Cell.of(str(context.partition_key), config.parameters)
             engine = Engine(store.open(), raw_data.get(), compute.get(), announce=context.log.info)
-            reference = stage.resolve(cell, inputs, engine)
+            reference = stages()[stage.asset].resolve(cell, inputs, engine)
             return present(cell, engine, reference)
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -87,25 +88,35 @@ def present(cell: Cell, engine: Engine, reference: Reference) -> dg.MaterializeR
     stage = stages()[reference.asset]
     manifests = {key: manifest for key, digest in reference.units.items() if (manifest := engine.store.lookup(digest))}
     computed, reused = len(engine.tally.computed), len(engine.tally.reused)
+    # What a person looks for first comes first: pictures and accuracies, then costs, then digests and the recipe.
     metadata: dict[str, Any] = {
+        **_DESCRIBE[stage.asset](engine, cell, manifests),
         "origin": "computed" if computed else "reused",
         "units_computed": computed,
         "units_reused": reused,
         "seconds": sum(manifest.seconds for manifest in manifests.values()),
         "bytes": sum(manifest.total_bytes for manifest in manifests.values()),
-        "recipe_digest": reference.recipe,
         "content_digest": reference.content,
+        "recipe_digest": reference.recipe,
+        **({"overridden": dg.MetadataValue.json(dict(cell.overrides))} if cell.overrides else {}),
         "units": dg.MetadataValue.json(dict(reference.units)),
-        "recipe": dg.MetadataValue.json(next(iter(manifests.values())).recipe if manifests else {}),
-        "overridden": dg.MetadataValue.json(dict(cell.overrides)),
-        **_DESCRIBE[stage.asset](engine, cell, manifests),
+        "recipe_of_first_unit": dg.MetadataValue.json(next(iter(manifests.values())).recipe if manifests else {}),
     }
     return dg.MaterializeResult(
         asset_key=asset_key(stage.asset),
         value=reference,
         data_version=dg.DataVersion(reference.content),
         metadata=metadata,
-        check_results=[_check(stage, name, blocking, manifests) for name, blocking, _ in stage.checks],
+        check_results=[
+            *(_check(stage, name, blocking, manifests) for name, blocking, _ in stage.checks),
+            dg.AssetCheckResult(
+                check_name=UP_TO_DATE,
+                asset_key=asset_key(stage.asset),
+                passed=reference.declared,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="fresh" if reference.declared else "made with overridden parameters",
+            ),
+        ],
         tags={"dd/origin": "computed" if computed else "reused"},
     )
 

@@ -1,27 +1,39 @@
 """Look up, else compute and commit: the one place where a unit turns into a manifest.
 
-Belongs here: reuse, commit, the work area, counting what was computed. Does not belong: what units exist
-(dd_assets/units) or which asset asks for them (dd_assets/assets).
+Belongs here: reuse, waiting for whoever computes a unit already, commit, the work area, counting what was computed.
+Does not belong: what units exist (dd_assets/units), which asset asks for them (dd_assets/assets), how a lease or a
+device lock works (dd_resources).
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dd_assets.planning.unit import Manifest, Product, Unit
+from dd_assets.progress import Checkpoints, NoCheckpoints
 from dd_resources.compute import Compute, environment
+from dd_resources.device_locks import claim
+from dd_resources.leases import DEFAULT_SECONDS, View, Watcher, acquire
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 
 LISTENERS: list[Callable[[str, int, int], None]] = []
 """Called in this process with (label, units done, units to do) as units finish; the terminal's bars listen here."""
+
+FIRST_POLL, LONGEST_POLL = 0.1, 2.0
+"""Seconds between two looks at units that another process computes; each pause is half as long again."""
+
+_SPEAKERS: list[Callable[[str], None]] = []
+"""Where a task in this process says that it waits; in worker processes nobody listens and a log line has to do."""
 
 
 class MissingUnits(Exception):
@@ -40,6 +52,8 @@ class Work:
     raw: RawData
     device: str
     unit: Unit
+    resumable: bool = True
+    """False: start from the beginning and leave no trace."""
 
     def input(self, name: str) -> Manifest:
         """The manifest of a declared input; raises VerdictError if its blocking verdict failed."""
@@ -53,9 +67,9 @@ class Work:
         return self.store.read(self.input(name), payload)
 
     @property
-    def checkpoints(self) -> StoreCheckpoints:
+    def checkpoints(self) -> Checkpoints:
         """This unit's private resumable state."""
-        return StoreCheckpoints(self.store, self.unit.digest)
+        return StoreCheckpoints(self.store, self.unit.digest) if self.resumable else NoCheckpoints()
 
 
 @dataclass
@@ -101,36 +115,70 @@ class Task:
     store: ArtefactStore
     raw: RawData
     device: str
+    leases: bool = True
+    """False computes without asking who else does: more work at worst, never another result."""
+    lease_seconds: float = DEFAULT_SECONDS
+    dead_lease: int = 0
+    """The unit's newest lease if it was found dead: this task may take over from it."""
 
 
-def execute(task: Task) -> tuple[Manifest, bool]:
-    """Compute and commit one unit unless somebody already did; returns (manifest, whether it was computed here)."""
-    store, unit = task.store, task.unit
-    found = store.lookup(unit.digest)
+def execute(task: Task) -> tuple[Manifest, bool] | None:
+    """Compute and commit one unit unless somebody already did; returns (manifest, whether it was computed here).
+
+    None means that somebody else holds the unit's lease and it is not in the store yet.
+    """
+    found = task.store.lookup(task.unit.digest)
     if found is not None:
         return found, False
-    from dd_assets.units.kinds import kind_of
+    if not task.leases:
+        return _compute_and_commit(task), True
+    # The sources are what gc must keep while this unit, which has no manifest yet, is being computed.
+    facts = {"label": task.unit.label, "sources": sorted(task.unit.sources.values())}
+    lease = acquire(task.store, task.unit.digest, dead=task.dead_lease, facts=facts, seconds=task.lease_seconds)
+    if lease is None:
+        return None
+    with lease:
+        # Whoever held the lease until now may have committed after the look above.
+        found = task.store.lookup(task.unit.digest)
+        return (found, False) if found is not None else (_compute_and_commit(task), True)
 
-    module, function = kind_of(unit.name).compute.split(":")
-    compute: Callable[[Unit, Work], Product] = getattr(importlib.import_module(module), function)
-    work = Work(store=store, raw=task.raw, device=task.device, unit=unit)
-    started, cpu_started = time.perf_counter(), time.process_time()
-    product = compute(unit, work)
-    manifest = store.commit(
-        unit,
+
+def _compute_and_commit(task: Task) -> Manifest:
+    with claim(task.device, _say) as device:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit))
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    manifest = task.store.commit(
+        task.unit,
         product,
         {
-            "seconds": round(time.perf_counter() - started, 3),
-            "cpu_seconds": round(time.process_time() - cpu_started, 3),
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "device": task.device,
+            "device": device,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": os.uname().nodename,
             **environment(),
         },
     )
-    work.checkpoints.clear()
-    return manifest, True
+    StoreCheckpoints(task.store, task.unit.digest).clear()
+    return manifest
+
+
+def compute_product(work: Work) -> Product:
+    """Run the code of the unit's kind; nothing is looked up or committed."""
+    from dd_assets.units.kinds import kind_of
+
+    module, function = kind_of(work.unit.name).compute.split(":")
+    compute: Callable[[Unit, Work], Product] = getattr(importlib.import_module(module), function)
+    return compute(work.unit, work)
+
+
+def _say(line: str) -> None:
+    for speak in _SPEAKERS:
+        speak(line)
+    if not _SPEAKERS:
+        logging.getLogger(__name__).warning(line)
 
 
 @dataclass
@@ -151,6 +199,8 @@ class Engine:
     look_only: bool = False
     announce: Callable[[str], None] = lambda line: None
     tally: Tally = field(default_factory=Tally)
+    leases: bool = True
+    lease_seconds: float = DEFAULT_SECONDS
 
     def run(self, units: Sequence[Unit]) -> list[Manifest]:
         """The manifests of these units, in order; missing ones are computed (equal recipes once)."""
@@ -164,19 +214,73 @@ class Engine:
         return [manifest for unit in units if (manifest := found[unit.digest]) is not None]
 
     def _compute(self, missing: Sequence[Unit]) -> dict[str, Manifest]:
+        """Compute what nobody else computes, then wait for the rest, taking over what its holder has given up."""
+        done: dict[str, Manifest] = {}
+        watcher, told = Watcher(self.store, self.lease_seconds), set[str]()
+        ready, dead = list(missing), dict[str, int]()
+        while ready:
+            for unit, outcome in self._attempt(ready, dead):
+                if outcome is not None:
+                    self._finish(unit, outcome, done, len(missing))
+            waiting = [unit for unit in missing if unit.digest not in done]
+            ready, dead = self._wait(waiting, watcher, told) if waiting else ([], {})
+        return done
+
+    def _attempt(
+        self, units: Sequence[Unit], dead: Mapping[str, int]
+    ) -> Iterator[tuple[Unit, tuple[Manifest, bool] | None]]:
         from dd_assets.units.kinds import kind_of
 
-        exclusive = kind_of(missing[0].name).exclusive
         device = self.compute.resolved_device()
-        tasks = [Task(unit=unit, store=self.store, raw=self.raw, device=device) for unit in missing]
-        done: dict[str, Manifest] = {}
-        for position, (manifest, computed) in self.compute.map(execute, tasks, exclusive=exclusive):
-            unit = missing[position]
-            (self.tally.computed if computed else self.tally.reused).append(unit)
-            done[unit.digest] = manifest
-            for listener in LISTENERS:
-                listener(unit.label or unit.name, len(done), len(missing))
-            self.announce(
-                f"{unit.label or unit.name}: {unit.name} {len(done)}/{len(missing)} in {manifest.seconds:.1f} s"
+        tasks = [
+            Task(
+                unit=unit,
+                store=self.store,
+                raw=self.raw,
+                device=device,
+                leases=self.leases,
+                lease_seconds=self.lease_seconds,
+                dead_lease=dead.get(unit.digest, 0),
             )
-        return done
+            for unit in units
+        ]
+        _SPEAKERS.append(self.announce)
+        with contextlib.ExitStack() as stack:
+            stack.callback(_SPEAKERS.remove, self.announce)
+            for position, outcome in self.compute.map(execute, tasks, exclusive=kind_of(units[0].name).exclusive):
+                yield units[position], outcome
+
+    def _finish(self, unit: Unit, outcome: tuple[Manifest, bool], done: dict[str, Manifest], total: int) -> None:
+        manifest, computed = outcome
+        (self.tally.computed if computed else self.tally.reused).append(unit)
+        done[unit.digest] = manifest
+        for listener in LISTENERS:
+            listener(unit.label or unit.name, len(done), total)
+        word = f"in {manifest.seconds:.1f} s" if computed else "found in the store"
+        self.announce(f"{unit.label or unit.name}: {unit.name} {len(done)}/{total} {word}")
+
+    def _wait(self, units: Sequence[Unit], watcher: Watcher, told: set[str]) -> tuple[list[Unit], dict[str, int]]:
+        """Return once units are committed or may be taken: those units, and the leases found dead by recipe digest."""
+        pause = FIRST_POLL
+        while True:
+            views = {unit.digest: watcher.look(unit.digest) for unit in units}
+            self._tell(units, views, told)
+            ready = [unit for unit in units if views[unit.digest].state != "held" or self.store.lookup(unit.digest)]
+            if ready:
+                return ready, {digest: view.number for digest, view in views.items() if view.state == "dead"}
+            time.sleep(min(pause, self.lease_seconds / 2))
+            pause = min(pause * 1.5, LONGEST_POLL)
+
+    def _tell(self, units: Sequence[Unit], views: Mapping[str, View], told: set[str]) -> None:
+        """Say once per unit who computes it, in one line for all that are new."""
+        new = [unit for unit in units if views[unit.digest].state == "held" and unit.digest not in told]
+        if new:
+            told.update(unit.digest for unit in new)
+            more = f" and {len(new) - 1} more" if len(new) > 1 else ""
+            self.announce(
+                f"waiting for {new[0].label or new[0].name}{more}: being computed by {views[new[0].digest].holder}"
+            )
+        for unit in units:
+            view = views[unit.digest]
+            if view.state == "dead":
+                self.announce(f"taking over {unit.label or unit.name}: {view.holder} has given no sign of life")

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dd_assets.datasets.registry import settings
+from dd_assets.datasets.registry import Setting, settings
 from dd_assets.methods.registry import method
 from dd_assets.planning.engine import Engine, MissingUnits
+from dd_assets.planning.explain import explain
 from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.unit import Reference, Unit
 from dd_assets.units import dataset
@@ -27,7 +28,9 @@ class Row:
     partition: str
     status: str
     reason: str
-    units_missing: int = 0
+    seconds_estimate: float | None = None
+    """CPU-process seconds of the units to compute, from what the same kind cost before; None if nothing is known."""
+    bytes_estimate: int | None = None
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Planner:
     namespace: str
     found: dict[Target, Reference] = field(default_factory=dict)
     rows: dict[Target, Row] = field(default_factory=dict)
+    _costs: dict[str, tuple[float, float] | None] = field(default_factory=dict)
 
     def visit(self, target: Target) -> Row:
         """The row of a target; its inputs are visited first, each target once."""
@@ -64,13 +68,14 @@ class Planner:
             self.found.pop(target, None)
 
     def _row(self, stage: Stage, cell: Cell, inputs: Mapping[str, Reference], waiting: Sequence[Target]) -> Row:
-        def row(status: str, reason: str, missing: Sequence[Unit] = ()) -> Row:
+        def row(status: str, reason: str, cost: tuple[float, float] | None = None) -> Row:
             return Row(
                 asset=stage.asset,
                 partition=cell.partition,
                 status=status,
                 reason=reason,
-                units_missing=len(missing),
+                seconds_estimate=round(cost[0], 1) if cost else None,
+                bytes_estimate=round(cost[1]) if cost else None,
             )
 
         blocked = self.blocked_reason(stage, cell)
@@ -79,17 +84,52 @@ class Planner:
         previous = self.engine.store.read_reference(self.namespace, stage.asset, cell.partition)
         if waiting:
             names = ", ".join(f"{asset} [{partition}]" for asset, partition in waiting)
-            return row("pending" if previous else "missing", f"waits for {names}")
+            return row("pending" if previous else "missing", f"waits for {names}", self._whole_cost(stage, cell))
         try:
             reference = stage.resolve(cell, inputs, self.engine)
         except MissingUnits as missing:
             if previous is None:
-                return row("missing", f"{len(missing.units)} units not in the store", missing.units)
-            return row("stale", f"{len(missing.units)} units have another recipe or are gone", missing.units)
+                return row("missing", f"{len(missing.units)} units to compute", self._whole_cost(stage, cell))
+            return row("stale", self._why(stage, cell, previous, missing.units), self._whole_cost(stage, cell))
         self.found[(stage.asset, cell.partition)] = reference
-        if previous is None or previous.content != reference.content or previous.recipe != reference.recipe:
-            return row("missing" if previous is None else "stale", "complete in the store, not yet adopted")
-        return row("fresh", "")
+        if previous is None:
+            return row("missing", "complete in the store, not yet adopted", (0.0, 0.0))
+        if previous.content != reference.content or previous.recipe != reference.recipe:
+            return row("stale", "another recipe; its results are in the store already", (0.0, 0.0))
+        return row("fresh", "", (0.0, 0.0))
+
+    def _why(self, stage: Stage, cell: Cell, previous: Reference, missing: Sequence[Unit]) -> str:
+        """What changed, from the recipes behind the old reference to the first unit that is missing."""
+        lines = explain(self.engine.store, self._recipes_behind(previous), missing[0])
+        if not previous.declared:
+            lines = ["it was made with overridden parameters", *lines]
+        return "; ".join(lines) or f"{len(missing)} of its units are gone from the store"
+
+    def _recipes_behind(self, reference: Reference) -> list[str]:
+        """The reference's units and, one step below, what those were made from (shards of an image set)."""
+        recipes = list(reference.units.values())
+        manifests = [manifest for digest in recipes if (manifest := self.engine.store.lookup(digest)) is not None]
+        return recipes + [source for manifest in manifests for source in manifest.sources.values()]
+
+    def _whole_cost(self, stage: Stage, cell: Cell) -> tuple[float, float] | None:
+        """(seconds, bytes) of the whole partition, per image of the IPC as its other partitions cost, or None."""
+        if stage.asset not in self._costs:
+            self._costs[stage.asset] = self._mean_cost(stage)
+        per_index = self._costs[stage.asset]
+        return None if per_index is None else (per_index[0] * max(cell.ipc, 1), per_index[1] * max(cell.ipc, 1))
+
+    def _mean_cost(self, stage: Stage) -> tuple[float, float] | None:
+        seconds, size, indices = 0.0, 0.0, 0
+        for entry in settings().values():
+            for key in partitions_of(stage, entry):
+                reference = self.engine.store.read_reference(self.namespace, stage.asset, key)
+                for digest in reference.units.values() if reference else ():
+                    manifest = self.engine.store.lookup(digest)
+                    if manifest is not None:
+                        seconds += manifest.seconds + manifest.measurements.get("synthesis_seconds", 0.0)
+                        size += manifest.total_bytes
+                indices += max(Cell.of(key).ipc, 1) if reference else 0
+        return (seconds / indices, size / indices) if indices else None
 
     def blocked_reason(self, stage: Stage, cell: Cell) -> str:
         """Why a cell can never apply, or ''; method limits are known once the dataset is in the store."""
@@ -107,14 +147,19 @@ class Planner:
         return chosen.refuse(parameters, dataset.facts(cell.setting, manifest), cell.ipc) or ""
 
 
+def partitions_of(stage: Stage, entry: Setting) -> list[str]:
+    """A stage's partition keys within one setting."""
+    return [entry.name] if stage.space == "dataset" else [f"{entry.name}|{ipc}" for ipc in entry.ipc]
+
+
 def all_targets() -> list[Target]:
     """Every asset partition of the graph, upstream before downstream."""
-    targets = []
-    for stage in stages().values():
-        for entry in settings().values():
-            keys = [entry.name] if stage.space == "dataset" else [f"{entry.name}|{ipc}" for ipc in entry.ipc]
-            targets += [(stage.asset, key) for key in keys]
-    return targets
+    return [
+        (stage.asset, key)
+        for stage in stages().values()
+        for entry in settings().values()
+        for key in partitions_of(stage, entry)
+    ]
 
 
 def with_upstream(targets: Iterable[Target]) -> list[Target]:

@@ -14,17 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG, extract_data_version_from_entry
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 from dd_assets.errors import DDError, InputError
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell, stages
-from dd_assets.planning.plan import Planner, Target, with_upstream
+from dd_assets.planning.plan import Planner, Row, Target, with_upstream
 from dd_assets.planning.unit import Reference
 from dd_assets.units.kinds import kind_of
 
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
+UP_TO_DATE = "up_to_date"
+"""The check that every asset carries and `plan --publish` reports."""
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's event lines stay out of the terminal; the instance keeps them all."""
 
@@ -35,10 +38,10 @@ class RunFailedError(DDError):
 
 @dataclass
 class Outcome:
-    """What a sync did."""
+    """What a sync did, or what it would have had to compute."""
 
     lines: dict[Target, str] = field(default_factory=dict)
-    """Target to computed, reused, adopted or blocked."""
+    """Target to computed, reused, adopted, blocked, or left (to be computed, when only adopting)."""
     heavy_calls: int = 0
     """Units computed."""
 
@@ -58,6 +61,8 @@ class Sync:
     present: Present
     """Metadata and checks of a resolved partition, as its asset would show them (assets/shell.py)."""
     say: Say = print
+    adopt_only: bool = False
+    """Adopt what the store holds and compute nothing."""
 
     def run(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
         """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it."""
@@ -104,13 +109,23 @@ class Sync:
         for target in group:
             if target in planner.found:
                 self._adopt_or_reuse(target, planner.found[target], outcome)
+        if self.adopt_only:
+            for target in unresolved:
+                self._line(outcome, target, "left")
+            return
         if not unresolved:
             return
         self._execute(unresolved, outcome)
         planner.forget(unresolved)
         for target in unresolved:
             planner.visit(target)
-            self._line(outcome, target, "computed")
+            self._line(outcome, target, self._origin(target))
+
+    def _origin(self, target: Target) -> str:
+        """How the run that just ended came by a partition, as it recorded itself: computed or reused."""
+        entry = _latest(self.instance, *target)
+        value = entry.metadata.get("origin") if entry is not None else None
+        return str(value.value) if value is not None else "computed"
 
     def _line(self, outcome: Outcome, target: Target, word: str) -> None:
         outcome.lines[target] = word
@@ -182,6 +197,9 @@ def _job_name(target: Target) -> str:
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+    for check in result.get_asset_check_evaluations():
+        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+            return f"{check.asset_key.to_user_string()}: verdict '{check.check_name}' failed: {check.description}"
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
@@ -196,13 +214,29 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str:
     return "the run failed before its first step"
 
 
+def _latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:
+    key = dg.AssetKey(asset.split("/"))
+    chosen = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(chosen, limit=1).records
+    return records[0].asset_materialization if records else None
+
+
 def recorded_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
     """The data version in Dagster's log for an asset partition, or None."""
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=dg.AssetKey(asset.split("/")), asset_partitions=[partition] if partition else None
-        ),
-        limit=1,
-    ).records
-    version = extract_data_version_from_entry(records[0].event_log_entry) if records else None
-    return None if version is None else version.value
+    entry = _latest(instance, asset, partition)
+    return None if entry is None else (entry.tags or {}).get(DATA_VERSION_TAG)
+
+
+def publish(instance: dg.DagsterInstance, rows: Sequence[Row]) -> None:
+    """Report an `up_to_date` check per asset partition, with the plan's reason, so that the UI shows what is stale."""
+    for row in rows:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(row.asset.split("/")),
+                check_name=UP_TO_DATE,
+                passed=row.status == "fresh",
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{row.status}: {row.reason}" if row.reason else row.status,
+                partition=row.partition,
+            )
+        )

@@ -101,6 +101,23 @@ class Manifest:
     summary: Mapping[str, Any]
     measurements: Mapping[str, Any]
     label: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The unit's `sources`: input name to the recipe digest that was read."""
+    setting: str = ""
+    """The unit's `setting`."""
+
+    def unit(self) -> Unit:
+        """The unit that this manifest remembers, with all it takes to compute it again."""
+        return Unit(
+            name=self.recipe["unit"],
+            version=self.recipe["version"],
+            parameters=self.recipe["parameters"],
+            inputs=self.recipe["inputs"],
+            seed=self.recipe["seed"],
+            sources=self.sources,
+            setting=self.setting,
+            label=self.label,
+        )
 
     @property
     def total_bytes(self) -> int:
@@ -128,10 +145,17 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """Read the stored form; raises FormatVersionError for another format."""
+        """Read the stored form; raises FormatVersionError for another format, or one without the unit's sources."""
         if data.get("format") != MANIFEST_FORMAT:
             raise FormatVersionError(
                 f"manifest format {data.get('format')!r} is not {MANIFEST_FORMAT}", "use the version that wrote it"
+            )
+        missing = [name for name in cls.__dataclass_fields__ if name not in data]
+        if missing:
+            raise FormatVersionError(
+                f"manifest {str(data.get('recipe_digest'))[:12]} ({data.get('label') or 'no label'}) was written before"
+                f" manifests named {' and '.join(missing)}",
+                "delete that file below manifests/, or set DD_STORE to a new place, and run again",
             )
         fields = {name: data[name] for name in cls.__dataclass_fields__}
         fields["payloads"] = {name: Payload(**item) for name, item in data["payloads"].items()}

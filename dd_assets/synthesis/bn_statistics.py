@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from dd_assets.errors import InputError
 
 
-def statistics_distance(inputs: Tensor, layer: nn.BatchNorm2d) -> Tensor:
-    """‖var_run - var(inputs)‖₂ + ‖mean_run - mean(inputs)‖₂ over channels; inputs (N, C, H, W), result scalar.
+def statistics_distance(inputs: Tensor, layer: nn.BatchNorm2d, variance_weight: float = 1.0) -> Tensor:
+    """w ‖var_run - var(inputs)‖₂ + ‖mean_run - mean(inputs)‖₂ over channels; inputs (N, C, H, W), result scalar.
+
+    `variance_weight` w is 1 but for DWA, where it stands on the variance alone (distillation/utils.py).
 
     The batch variance is the biased one (divided by N·H·W) although the running one was accumulated unbiased, and the
     norms are neither squared nor averaged: the original does so, and the published weights depend on it.
@@ -26,23 +28,25 @@ def statistics_distance(inputs: Tensor, layer: nn.BatchNorm2d) -> Tensor:
     if layer.running_var is None or layer.running_mean is None:
         raise InputError("a batch norm layer of the teacher tracks no running statistics", "use another teacher")
     variance, mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
-    return torch.linalg.vector_norm(layer.running_var - variance) + torch.linalg.vector_norm(layer.running_mean - mean)
+    off_variance = torch.linalg.vector_norm(layer.running_var - variance)
+    return variance_weight * off_variance + torch.linalg.vector_norm(layer.running_mean - mean)
 
 
 class BatchNormMatcher:
     """Hooks on the inputs of every BatchNorm2d of a model in evaluation mode, measuring in the ordinary forward pass.
 
     Use as a context manager: run the model once, then read `loss()`. Layers count in `model.modules()` order, the
-    first one `first_multiplier` times (10 in the original). Raises InputError for a model without batch norm.
+    first one `first_multiplier` times (10 in the original), the variances `variance_weight` times. Raises InputError
+    for a model without batch norm.
     """
 
-    def __init__(self, model: nn.Module, first_multiplier: float = 10.0) -> None:
+    def __init__(self, model: nn.Module, first_multiplier: float = 10.0, variance_weight: float = 1.0) -> None:
         self.layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         if not self.layers:
             raise InputError(
                 "the teacher has no batch norm layers, so there is nothing to match", "use another teacher"
             )
-        self.first_multiplier = first_multiplier
+        self.first_multiplier, self.variance_weight = first_multiplier, variance_weight
         self._distances: dict[int, Tensor] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -59,7 +63,7 @@ class BatchNormMatcher:
 
     def _measure(self, index: int) -> Callable[[nn.BatchNorm2d, tuple[Tensor, ...]], None]:
         def hook(layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
-            self._distances[index] = statistics_distance(inputs[0], layer)
+            self._distances[index] = statistics_distance(inputs[0], layer, self.variance_weight)
 
         return hook
 

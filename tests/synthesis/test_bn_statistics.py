@@ -28,6 +28,18 @@ def test_distance_uses_biased_variance_and_unsquared_norms() -> None:
     assert float(distance) == pytest.approx(10.0)
 
 
+def test_variance_weight_stands_on_the_variance_alone() -> None:
+    inputs = torch.tensor([[[[0.0, 2.0]], [[0.0, 4.0]]]])
+    layer = _layer([4.0, 6.0], [4.0, 8.0])
+    # 11 · 5 + 5 (see above); on both terms it would be 110, on the means alone 60 too, hence the unequal second case.
+    assert float(statistics_distance(inputs, layer, 11.0)) == pytest.approx(60.0)
+    exact = _layer([1.0, 2.0], [4.0, 8.0])
+    assert float(statistics_distance(inputs, exact, 11.0)) == pytest.approx(55.0)
+    with BatchNormMatcher(nn.Sequential(exact), 10.0, 11.0) as matcher:
+        exact(inputs)
+        assert float(matcher.loss()) == pytest.approx(550.0)
+
+
 def test_first_layer_counts_ten_times_and_inputs_are_measured() -> None:
     first, second = _layer([0.0], [1.0]), _layer([0.0], [1.0])
     with torch.no_grad():

@@ -1,0 +1,149 @@
+"""Computing a stored unit again, elsewhere, to see whether it still means the same.
+
+Belongs here: recomputation in a fresh Python process with look-up off, and the comparison of content digests.
+Does not belong: committing anything, mending a difference (`discard`, then `sync`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dd_assets.errors import DDError, InputError
+from dd_assets.planning.digests import plain
+from dd_assets.planning.unit import Manifest, Unit
+from dd_resources.compute import Compute
+from dd_resources.raw_data import RawData
+from dd_resources.store import ArtefactStore
+
+MARK = "dd-assets verify result: "
+"""Opens the one line of output that is the answer; whatever else a computation prints is not."""
+
+
+class RecomputationError(DDError):
+    """The recomputation of a stored unit failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """How a recomputation compares with what is stored."""
+
+    same: bool
+    content_old: str
+    content_new: str
+    differs: tuple[str, ...] = ()
+    """Where they differ, as far as the summaries show, and what differs between then and now around them."""
+    seconds: float = 0.0
+    """Wall seconds of the recomputation, without starting Python."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What the fresh process sends back."""
+
+    content: str
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def verify(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str = "auto") -> VerifyResult:
+    """Compute a manifest's unit again in a fresh Python process and compare; nothing is written to the store.
+
+    Inputs are read from the store by the recipes that the manifest names; the thread count is the recorded one.
+    Raises InputError for a unit that reads more than its inputs, RecomputationError if the computation fails.
+    """
+    unit = manifest.unit()
+    if unit.digest != manifest.recipe_digest:
+        raise InputError(
+            f"manifest {manifest.recipe_digest[:12]} does not hash to its own recipe digest",
+            f"dd-assets discard {manifest.recipe_digest[:12]}, then run again to recompute it",
+        )
+    unread = sorted(set(unit.inputs) - set(unit.sources))
+    if unread and not unit.setting:
+        raise InputError(
+            f"{unit.label or unit.name} summarises what its deployment holds ({len(unread)} references), which changes",
+            "verify the units it names instead",
+        )
+    for name, source in unit.sources.items():
+        _require_input(store, unit, name, source)
+    answer = _ask(store, raw, manifest, Compute(device=device).resolved_device())
+    return VerifyResult(
+        same=answer.content == manifest.content,
+        content_old=manifest.content,
+        content_new=answer.content,
+        differs=() if answer.content == manifest.content else tuple(_differences(manifest, answer)),
+        seconds=answer.seconds,
+    )
+
+
+def _require_input(store: ArtefactStore, unit: Unit, name: str, source: str) -> None:
+    found = store.lookup(source)
+    if found is None or found.content != unit.inputs[name]:
+        state = "is no longer in the store" if found is None else f"is now {found.content[:12]}"
+        raise InputError(
+            f"{unit.label or unit.name}: its input {name} (content {unit.inputs[name][:12]}) {state}",
+            "there is nothing to compare with; run `dd-assets sync`",
+        )
+
+
+def _differences(manifest: Manifest, answer: _Answer) -> list[str]:
+    """The summary's figures that changed, then library versions and machine facts that did."""
+    old, new = plain(manifest.summary), plain(answer.summary)
+    figures = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    then, now = manifest.measurements, answer.environment
+    around = [f"{name} was {then.get(name)}, is {now[name]}" for name in sorted(now) if then.get(name) != now[name]]
+    return [*(f"summary {name} differs" for name in figures), *around]
+
+
+def _ask(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str) -> _Answer:
+    question = {
+        "manifest": manifest.to_json(),
+        "store": store.root,
+        "storage_options": store.storage_options,
+        "raw": raw.root,
+        "device": device,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dd_assets.planning.verify"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode or not answers:
+        cause = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise RecomputationError(
+            f"recomputing {manifest.label or manifest.recipe['unit']} failed: {cause}", "see `dd-assets doctor`"
+        )
+    return _Answer(**json.loads(answers[-1].removeprefix(MARK)))
+
+
+def _answer(question: Mapping[str, Any]) -> _Answer:
+    """The fresh process's part: compute, neither looking up nor resuming nor committing."""
+    import time
+
+    import torch
+
+    from dd_assets.planning.engine import Work, compute_product
+    from dd_resources.compute import environment
+    from dd_resources.device_locks import claim
+
+    manifest = Manifest.from_json(question["manifest"])
+    store = ArtefactStore(question["store"], question["storage_options"])
+    torch.set_num_threads(int(manifest.measurements.get("threads", 1)))
+    with claim(question["device"], lambda line: print(line, file=sys.stderr)) as device:
+        started = time.perf_counter()
+        work = Work(store=store, raw=RawData(question["raw"]), device=device, unit=manifest.unit(), resumable=False)
+        product = compute_product(work)
+        seconds = round(time.perf_counter() - started, 3)
+    return _Answer(content=product.content, summary=plain(product.summary), environment=environment(), seconds=seconds)
+
+
+if __name__ == "__main__":
+    print(MARK + json.dumps(asdict(_answer(json.load(sys.stdin)))))

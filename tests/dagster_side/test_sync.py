@@ -1,0 +1,304 @@
+"""The recomputation promise on real digits: what changes is computed, nothing else, whoever launches it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dd_assets.datasets import registry
+from dd_assets.errors import InputError
+from dd_assets.methods.contract import Method
+from dd_assets.methods.registry import METHODS
+from dd_assets.planning import graph
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.plan import Planner, Target
+from dd_assets.planning.sync import Outcome, RunFailedError, Sync
+from dd_assets.report.leaderboard import leaderboard_rows
+from dd_assets.units import training
+from dd_resources.compute import Compute
+from dd_resources.injection import NAMESPACE
+from dd_resources.raw_data import RawData
+from dd_resources.store import ArtefactStore
+
+QUICK = Path(__file__).with_name("quick.yaml")
+TARGETS: list[Target] = [
+    (f"{method}/score_convnet2_w64", "quick|2") for method in ("noise", "random", "rded", "sre2l")
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_setting() -> Iterator[None]:
+    """Enable the `quick` setting; partitions are made from the registry, so definitions are built after this."""
+    caches = (registry.settings, graph.stages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DD_DATASETS", str(QUICK))
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """The project's definitions in this process, over one store that the module's tests share."""
+    import importlib
+
+    import dd_assets.automation
+    import dd_assets.partitions
+    from dd_assets.assets import shell
+
+    for module in (dd_assets.partitions, shell, dd_assets.automation):
+        importlib.reload(module)
+    import dd_assets.assets.dataset
+    import dd_assets.assets.leaderboard
+    import dd_assets.assets.score
+    import dd_assets.assets.soft_labels
+    import dd_assets.assets.synthetic_images
+    import dd_assets.assets.teacher
+    import dd_assets.definitions
+
+    stages = dd_assets.assets
+    for module in (stages.dataset, stages.teacher, stages.synthetic_images, stages.soft_labels, stages.score):
+        importlib.reload(module)
+    importlib.reload(dd_assets.definitions)
+    return build(str(tmp_path_factory.mktemp("shared") / "store"))
+
+
+def build(root: str) -> dg.Definitions:
+    from dd_assets.definitions import build_defs
+    from dd_resources.injection import ComputeResource, ReferenceIOManagerResource, StoreResource
+
+    return build_defs(
+        {
+            "store": StoreResource(root=root),
+            "io_manager": ReferenceIOManagerResource(root=root),
+            "compute": ComputeResource(device="cpu", workers=1),
+        }
+    )
+
+
+@dataclasses.dataclass
+class World:
+    """One store, one Dagster instance, one way to sync."""
+
+    store: ArtefactStore
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+
+    def sync(self, targets: list[Target] = TARGETS, strict: bool = False) -> Outcome:
+        from dd_assets.assets.shell import present
+
+        engine = Engine(self.store, RawData(), Compute(device="cpu", workers=1), look_only=True)
+        job = Sync(engine, NAMESPACE, self.instance, self.definitions, present, lambda line: None)
+        outcome = job.run(targets, strict)
+        job.report()
+        return outcome
+
+    def plan(self, targets: list[Target] = TARGETS) -> dict[Target, str]:
+        planner = Planner(Engine(self.store, RawData(), look_only=True), NAMESPACE)
+        for target in targets:
+            planner.visit(target)
+        return {target: row.status for target, row in planner.rows.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, definitions: dg.Definitions) -> Path:
+    """A store in which TARGETS are complete; tests work on copies."""
+    root = tmp_path_factory.mktemp("finished") / "store"
+    world = World(ArtefactStore(str(root)).open(), dg.DagsterInstance.ephemeral(), build(str(root)))
+    outcome = world.sync()
+    assert outcome.count("computed") == 2 + 3 * 4
+    return root
+
+
+@pytest.fixture
+def world(finished: Path, tmp_path: Path) -> World:
+    """A fresh Dagster instance over a copy of the finished store."""
+    root = tmp_path / "store"
+    shutil.copytree(finished, root)
+    return World(ArtefactStore(str(root)).open(), dg.DagsterInstance.ephemeral(), build(str(root)))
+
+
+def words(outcome: Outcome) -> set[str]:
+    return set(outcome.lines.values())
+
+
+def test_a_fresh_instance_adopts_everything_and_then_reuses_it(world: World) -> None:
+    assert words(world.sync()) == {"adopted"}
+    for asset, partition in [("dataset", "quick"), *TARGETS]:
+        key = dg.AssetKey(asset.split("/"))
+        records = world.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=5
+        ).records
+        assert len(records) == 1
+        assert "content_digest" in records[0].asset_materialization.metadata
+    again = world.sync()
+    assert (words(again), again.heavy_calls) == ({"reused"}, 0)
+
+
+def descendants(method: str) -> set[Target]:
+    return {(f"{method}/{noun}", "quick|2") for noun in ("synthetic_images", "soft_labels", "score_convnet2_w64")}
+
+
+CHANGES = {
+    "noise": {"std": 0.5},
+    "random": None,
+    "rded": {"num_crops": 3},
+    "sre2l": {"iterations": 20},
+}
+
+
+def changed(method: Method, change: dict[str, object] | None) -> Method:
+    """The method with another parameter, or with another version where it has none."""
+    if change is None or not hasattr(method.recipe_for("digits").parameters, next(iter(change))):
+        return dataclasses.replace(method, version=method.version + 1)
+    recipe = method.recipe_for("digits")
+    edited = dataclasses.replace(recipe, parameters=dataclasses.replace(recipe.parameters, **change))
+    return dataclasses.replace(method, recipes={**method.recipes, "digits": edited})
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_changing_one_method_recomputes_exactly_its_descendants(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sync()
+    edited = {**METHODS(), name: changed(METHODS()[name], CHANGES[name])}
+    for place in ("dd_assets.methods.registry.METHODS", "dd_assets.planning.graph.METHODS"):
+        monkeypatch.setattr(place, lambda: edited)
+    graph.stages.cache_clear()
+    monkeypatch.setattr("dd_assets.planning.plan.method", lambda wanted: edited[wanted])
+    from dd_assets.units import kinds
+
+    kinds.kinds.cache_clear()
+    try:
+        stale = {target for target, status in world.plan().items() if status != "fresh"}
+        assert stale == descendants(name)
+        outcome = world.sync()
+        assert {target for target, word in outcome.lines.items() if word == "computed"} <= descendants(name)
+        assert (f"{name}/synthetic_images", "quick|2") in {t for t, word in outcome.lines.items() if word == "computed"}
+    finally:
+        monkeypatch.undo()
+        graph.stages.cache_clear()
+        kinds.kinds.cache_clear()
+
+
+def test_deleting_one_training_recomputes_only_that(world: World) -> None:
+    world.sync()
+    reference = world.store.read_reference(NAMESPACE, "rded/score_convnet2_w64", "quick|2")
+    assert reference is not None
+    digest = reference.units["hard/draw1/seed1"]
+    before = world.store.lookup(digest)
+    assert before is not None
+    world.store.discard(before)
+    outcome = world.sync()
+    assert outcome.heavy_calls == 1
+    after = world.store.lookup(digest)
+    assert after is not None
+    assert after.content == before.content
+
+
+def test_a_flipped_byte_names_the_artefact_and_keeps_the_rest(world: World) -> None:
+    world.sync()
+    images = world.store.read_reference(NAMESPACE, "random/synthetic_images", "quick|2")
+    score = world.store.read_reference(NAMESPACE, "random/score_convnet2_w64", "quick|2")
+    assert images is not None
+    assert score is not None
+    manifest = world.store.lookup(images.units["draw0"])
+    training_manifest = world.store.lookup(score.units["hard/draw0/seed0"])
+    assert manifest is not None
+    assert training_manifest is not None
+    sha = manifest.payloads["images.parquet"].sha256
+    path = Path(world.store.root, "payloads", sha[:2], sha)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    world.store.discard(training_manifest)
+    with pytest.raises(RunFailedError, match=r"random/synthetic_images quick\|2.*images\.parquet.*corrupted"):
+        world.sync()
+
+
+def test_ipc_above_the_class_size_is_refused_before_the_teacher_trains(
+    tmp_path: Path, definitions: dg.Definitions
+) -> None:
+    root = str(tmp_path / "store")
+    world = World(ArtefactStore(root).open(), dg.DagsterInstance.ephemeral(), build(root))
+    with pytest.raises(InputError, match=r"random/.*quick\|200.* is blocked: .*1\d\d"):
+        world.sync([("random/score_convnet2_w64", "quick|200")], strict=True)
+    kinds_made = {path.split("/")[-1] for path in world.store.list("references")}
+    assert kinds_made == {"quick.json"}
+    assert not [path for path in world.store.list("references") if "teacher" in path]
+
+
+def test_leaderboard_rows_carry_the_contract_fields(world: World) -> None:
+    rows = leaderboard_rows(world.store, NAMESPACE)
+    fields = {"dataset", "ipc", "method", "student", "label", "protocol", "accuracy_mean", "accuracy_std", "draws"}
+    fields |= {"seeds", "best_mean", "synthesis_seconds", "image_bytes", "label_bytes", "published"}
+    assert len(rows) == 8
+    assert all(fields <= row.keys() for row in rows)
+    assert {row["draws"] for row in rows if row["method"] == "sre2l"} == {1}
+    assert {row["draws"] for row in rows if row["method"] == "rded"} == {3}
+    assert {row["seeds"] for row in rows} == {3}
+    assert all(row["published"] is None for row in rows)
+
+
+def test_overridden_parameters_enter_the_recipe_and_are_marked(world: World) -> None:
+    world.sync()
+    result = world.definitions.resolve_job_def("sre2l_job").execute_in_process(
+        partition_key="quick|2",
+        instance=world.instance,
+        asset_selection=[dg.AssetKey(["sre2l", "synthetic_images"])],
+        run_config={"ops": {"sre2l__synthetic_images": {"config": {"parameters": {"iterations": 5}}}}},
+    )
+    assert result.success
+    reference = world.store.read_reference(NAMESPACE, "sre2l/synthetic_images", "quick|2")
+    assert reference is not None
+    assert not reference.declared
+    assert world.plan()[("sre2l/synthetic_images", "quick|2")] == "stale"
+
+
+def test_an_unknown_override_is_one_clear_line(world: World) -> None:
+    world.sync()
+    job = world.definitions.resolve_job_def("noise_job")
+    result = job.execute_in_process(
+        partition_key="quick|2",
+        instance=world.instance,
+        asset_selection=[dg.AssetKey(["noise", "synthetic_images"])],
+        run_config={"ops": {"noise__synthetic_images": {"config": {"parameters": {"no_such": 1}}}}},
+        raise_on_error=False,
+    )
+    assert not result.success
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert "unknown parameter of noise 'no_such'" in str(failure.step_failure_data.user_failure_data)
+
+
+def test_a_teacher_below_its_floor_is_stored_and_refused(
+    tmp_path: Path, definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / "store")
+    world = World(ArtefactStore(root).open(), dg.DagsterInstance.ephemeral(), build(root))
+    chosen = registry.settings()["quick"]
+    recipe = dataclasses.replace(chosen.teacher.recipe, epochs=1, accuracy_floor=0.999)
+    weak = dataclasses.replace(chosen, teacher=dataclasses.replace(chosen.teacher, recipe=recipe))
+    monkeypatch.setitem(registry.settings(), "quick", weak)
+    with pytest.raises(Exception, match=r"accuracy_above_floor.*floor 99\.90%"):
+        world.sync([("rded/score_convnet2_w64", "quick|1")])
+    assert world.store.read_reference(NAMESPACE, "teacher", "quick") is not None
+
+
+def test_students_start_alike_for_every_method(world: World) -> None:
+    units = []
+    for method in ("noise", "rded"):
+        reference = world.store.read_reference(NAMESPACE, f"{method}/score_convnet2_w64", "quick|2")
+        assert reference is not None
+        manifest = world.store.lookup(reference.units["hard/draw1/seed1"])
+        assert manifest is not None
+        units.append(manifest.recipe)
+    assert units[0]["seed"] == units[1]["seed"] == 1
+    assert units[0]["parameters"] == units[1]["parameters"]
+    assert training.SCORE == "score.parquet"

@@ -1,0 +1,213 @@
+"""Garbage collection: what is needed stays, what is not goes, and a dry run changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from dd_assets.errors import CorruptArtefactError, InputError
+from dd_assets.planning.gc import collect, pin, unpin
+from dd_assets.planning.unit import Manifest, Product, Reference, Unit
+from dd_resources import leases
+from dd_resources.leases import acquire
+from dd_resources.store import ArtefactStore
+
+LONG_AGO = time.time() - 30 * 86_400
+
+
+def commit(store: ArtefactStore, name: str, *sources: Manifest, data: bytes | None = None) -> Manifest:
+    """A unit of that name that reads the given ones, with one payload."""
+    unit = Unit(
+        name=name,
+        version=1,
+        parameters={},
+        inputs={f"input{n}": source.content for n, source in enumerate(sources)},
+        sources={f"input{n}": source.recipe_digest for n, source in enumerate(sources)},
+    )
+    return store.commit(unit, Product(content=unit.digest[::-1], payloads={"p": data or name.encode()}), {})
+
+
+def refer(store: ArtefactStore, manifest: Manifest, namespace: str = "default") -> None:
+    """Let an asset partition of a deployment point at a unit."""
+    name = manifest.recipe["unit"]
+    units, contents = {"unit": manifest.recipe_digest}, {"unit": manifest.content}
+    store.write_reference(namespace, Reference(asset=name, partition="digits", units=units, contents=contents))
+
+
+def age(store: ArtefactStore, paths: Iterable[str] | None = None) -> None:
+    """Make files (all of them by default) a month old."""
+    for path in paths if paths is not None else [entry.path for entry in store.entries("")]:
+        os.utime(Path(store.root, path), (LONG_AGO, LONG_AGO))
+
+
+def names_left(store: ArtefactStore) -> set[str]:
+    """Unit names of the manifests that are left; each must still be complete."""
+    left = set()
+    for path in store.list("manifests"):
+        manifest = store.lookup(path.rsplit("/", 1)[-1].removesuffix(".json"))
+        assert manifest is not None
+        assert store.read(manifest, "p")
+        left.add(manifest.recipe["unit"])
+    return left
+
+
+def test_references_of_all_namespaces_and_their_inputs_stay_and_the_rest_goes(store: ArtefactStore) -> None:
+    root = commit(store, "dataset")
+    used, dropped = commit(store, "teacher", root), commit(store, "old_teacher", root)
+    mine, other = commit(store, "images", used), commit(store, "images_of_others")
+    commit(store, "old_images", dropped)
+    refer(store, mine)
+    refer(store, other, "other deployment")
+    age(store)
+    removed = collect(store, dry_run=False)
+    assert names_left(store) == {"dataset", "teacher", "images", "images_of_others"}
+    assert len(store.list("payloads")) == 4
+    reasons = [reason for _, _, reason in removed]
+    assert reasons == ["manifest that nothing reaches"] * 2 + ["payload that no manifest names"] * 2
+    assert {size for path, size, _ in removed if path.startswith("payloads")} == {len("old_images"), len("old_teacher")}
+    assert collect(store, dry_run=False) == []
+
+
+def test_a_dry_run_lists_the_same_and_removes_nothing(store: ArtefactStore) -> None:
+    commit(store, "old")
+    age(store)
+    before = store.list("")
+    planned = collect(store)
+    assert len(planned) == 2
+    assert store.list("") == before
+    assert collect(store, dry_run=False) == planned
+
+
+def test_what_is_young_stays_with_the_old_things_it_was_made_from(store: ArtefactStore) -> None:
+    old = commit(store, "teacher")
+    commit(store, "forgotten")
+    age(store)
+    commit(store, "images", old)
+    collect(store, dry_run=False)
+    assert names_left(store) == {"teacher", "images"}
+    collect(store, younger_than_days=0, dry_run=False)
+    assert names_left(store) == set()
+
+
+def test_a_young_payload_without_manifest_stays_since_its_commit_may_be_under_way(store: ArtefactStore) -> None:
+    store._put_payload(b"just written")
+    assert collect(store) == []
+    age(store, store.list("payloads"))
+    assert [reason for _, _, reason in collect(store)] == ["payload that no manifest names"]
+
+
+def test_a_payload_that_a_kept_unit_shares_stays(store: ArtefactStore) -> None:
+    refer(store, commit(store, "kept", data=b"same"))
+    commit(store, "dropped", data=b"same")
+    age(store)
+    assert [path.split("/")[0] for path, _, _ in collect(store, dry_run=False)] == ["manifests"]
+    assert names_left(store) == {"kept"}
+
+
+def test_pins_keep_units_and_their_inputs(store: ArtefactStore) -> None:
+    paper = commit(store, "score", commit(store, "teacher"))
+    pin(store, "paper-v1", [paper.recipe_digest])
+    age(store)
+    assert collect(store) == []
+    unpin(store, "paper-v1")
+    collect(store, dry_run=False)
+    assert names_left(store) == set()
+    with pytest.raises(InputError, match="cannot name a pin"):
+        pin(store, "../evil", [])
+    with pytest.raises(InputError, match="is not in store"):
+        pin(store, "gone", [paper.recipe_digest])
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holders look as if they ran on another machine."""
+    monkeypatch.setattr(leases, "_machine", lambda: "")
+
+
+def test_a_live_lease_keeps_its_work_area_its_inputs_and_all_payloads(store: ArtefactStore, elsewhere: None) -> None:
+    source = commit(store, "teacher")
+    commit(store, "dropped")
+    recipe = "a" * 64
+    store.replace(f"work/{recipe}/checkpoint", b"state")
+    lease = acquire(store, recipe, facts={"sources": [source.recipe_digest]}, seconds=0.3)
+    assert lease is not None
+    age(store)
+    with lease:
+        removed = collect(store, dry_run=False, lease_seconds=0.3)
+        assert [path.split("/")[0] for path, _, _ in removed] == ["manifests"]
+        assert names_left(store) == {"teacher"}
+        assert len(store.list("payloads")) == 2
+        assert store.read_or_none(f"work/{recipe}/checkpoint") == b"state"
+
+
+def test_a_dead_lease_and_its_old_work_area_go(store: ArtefactStore, elsewhere: None) -> None:
+    source = commit(store, "teacher")
+    recipe = "a" * 64
+    assert acquire(store, recipe, facts={"sources": [source.recipe_digest]}) is not None
+    store.replace(f"work/{recipe}/checkpoint", b"state")
+    assert collect(store, lease_seconds=0.2) == [], "young work areas are resumed by the next run"
+    age(store)
+    removed = collect(store, dry_run=False, lease_seconds=0.2)
+    assert {reason for _, _, reason in removed} >= {"work area that nobody holds", "dead lease that nobody holds"}
+    assert store.list("work") == store.list("lease") == store.list("manifests") == []
+
+
+def test_a_work_area_left_after_commit_goes_at_once(store: ArtefactStore) -> None:
+    made = commit(store, "teacher")
+    store.replace(f"work/{made.recipe_digest}/checkpoint", b"state")
+    (removed,) = collect(store, dry_run=False)
+    assert removed == (f"work/{made.recipe_digest}/checkpoint", 5, "work area of a committed unit")
+
+
+def test_files_of_killed_writers_and_quarantined_payloads_go_when_old(store: ArtefactStore) -> None:
+    refer(store, commit(store, "teacher"))
+    leftover = Path(store.root, "payloads", "00", ".1234.tmp")
+    leftover.parent.mkdir(exist_ok=True)
+    leftover.write_bytes(b"half")
+    store.replace("quarantine/abc-1", b"bad")
+    assert collect(store) == []
+    age(store)
+    assert [reason for _, _, reason in collect(store, dry_run=False)] == [
+        "left by a killed writer",
+        "damaged payload in quarantine",
+    ]
+    assert not leftover.exists()
+    assert names_left(store) == {"teacher"}
+
+
+def test_a_reference_that_cannot_be_read_stops_everything(store: ArtefactStore) -> None:
+    commit(store, "old")
+    age(store)
+    store.replace("references/default/teacher/digits.json", b"{half")
+    before = store.list("")
+    with pytest.raises(CorruptArtefactError, match=r"references/default/teacher/digits\.json"):
+        collect(store, dry_run=False)
+    assert store.list("") == before
+
+
+def test_a_removal_cut_short_leaves_no_manifest_without_its_payload(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        commit(store, f"old{number}")
+    age(store)
+    real, done = store.remove, []
+
+    def cut_short(relative: str) -> None:
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(relative)
+        real(relative)
+
+    monkeypatch.setattr(store, "remove", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        collect(store, dry_run=False)
+    for path in store.list("manifests"):
+        named = json.loads(store.read_or_none(path) or b"")["payloads"]["p"]["sha256"]
+        assert store.read_or_none(f"payloads/{named[:2]}/{named}") is not None
+    assert len(store.list("payloads")) == 2

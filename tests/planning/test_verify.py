@@ -1,0 +1,113 @@
+"""Verification with real units on real digits: recomputed in another process, compared, never committed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dd_assets.datasets.registry import setting
+from dd_assets.errors import InputError
+from dd_assets.methods.registry import method
+from dd_assets.planning.engine import Engine, StoreCheckpoints
+from dd_assets.planning.unit import Manifest, Unit
+from dd_assets.planning.verify import RecomputationError, verify
+from dd_assets.units import dataset, image_set, images
+from dd_resources.compute import Compute
+from dd_resources.raw_data import RawData
+from dd_resources.store import ArtefactStore, manifest_path
+
+RAW = RawData()
+
+
+def _engine(store: ArtefactStore) -> Engine:
+    return Engine(store, RAW, Compute(device="cpu", workers=1))
+
+
+@pytest.fixture
+def made(store: ArtefactStore) -> Manifest:
+    """The digits dataset unit, committed."""
+    return _engine(store).run([dataset.plan(setting("digits"), RAW)])[0]
+
+
+def rewrite(store: ArtefactStore, manifest: Manifest, **changes) -> Manifest:
+    """Replace the stored manifest, as damage or another machine's result would."""
+    changed = replace(manifest, **changes)
+    store.replace(manifest_path(manifest.recipe_digest), json.dumps(changed.to_json()).encode())
+    return changed
+
+
+def test_a_sound_unit_is_the_same_and_a_changed_one_is_not(store: ArtefactStore, made: Manifest) -> None:
+    before = [(entry.path, entry.modified) for entry in store.entries("")]
+    result = verify(store, RAW, made, device="cpu")
+    assert result.same
+    assert result.content_old == result.content_new == made.content
+    assert result.seconds > 0
+    # With look-up on, the tampered manifest would be found and called the same.
+    tampered = rewrite(store, made, content="f" * 64, summary={**made.summary, "train_counts": [1]})
+    found = verify(store, RAW, tampered, device="cpu")
+    assert not found.same
+    assert (found.content_old, found.content_new) == ("f" * 64, made.content)
+    assert found.differs == ("summary train_counts differs",)
+    rewrite(store, made)
+    assert [path for path, _ in before] == store.list("")
+
+
+@pytest.mark.slow
+def test_images_are_computed_again_from_the_stored_json_form_of_their_recipe(
+    store: ArtefactStore, made: Manifest
+) -> None:
+    chosen, random = setting("digits"), method("random")
+    facts = dataset.facts(chosen, made)
+    shards = images.plan(random, chosen, facts, 1, {"dataset": made}, {})[0]
+    parts = _engine(store).run(shards)
+    whole = _engine(store).run([image_set.plan(parts, chosen.classes, 1, 0, "random digits|1")])[0]
+    for manifest in (parts[0], whole):
+        found = store.lookup(manifest.recipe_digest)
+        assert found is not None
+        result = verify(store, RAW, found, device="cpu")
+        assert result.same, result
+
+
+def test_a_stale_checkpoint_is_neither_read_nor_removed(store: ArtefactStore, made: Manifest) -> None:
+    area = StoreCheckpoints(store, made.recipe_digest)
+    area.save({})
+    assert verify(store, RAW, made, device="cpu").same
+    assert area.load() == {}
+
+
+def test_an_input_that_is_gone_or_another_is_refused(store: ArtefactStore, made: Manifest) -> None:
+    reader = Unit(
+        name="image_set",
+        version=1,
+        parameters={},
+        inputs={"shard0": made.content},
+        sources={"shard0": made.recipe_digest},
+    )
+    manifest = replace(made, recipe=reader.recipe, recipe_digest=reader.digest, sources=dict(reader.sources))
+    rewrite(store, made, content="e" * 64)
+    with pytest.raises(InputError, match=r"its input shard0 .* is now eeeeeeeeeeee"):
+        verify(store, RAW, manifest)
+    store.remove(manifest_path(made.recipe_digest))
+    with pytest.raises(InputError, match=r"its input shard0 .* is no longer in the store"):
+        verify(store, RAW, manifest)
+
+
+def test_a_unit_over_references_is_refused(store: ArtefactStore, made: Manifest) -> None:
+    board = Unit(name="leaderboard", version=1, parameters={"namespace": "default"}, inputs={"a/b": "c"}, label="board")
+    with pytest.raises(InputError, match="board summarises what its deployment holds"):
+        verify(store, RAW, replace(made, recipe=board.recipe, recipe_digest=board.digest, setting="", label="board"))
+
+
+def test_a_recipe_that_was_edited_is_refused(store: ArtefactStore, made: Manifest) -> None:
+    with pytest.raises(InputError, match="does not hash to its own recipe digest"):
+        verify(store, RAW, replace(made, recipe={**made.recipe, "version": 9}))
+
+
+def test_a_failing_recomputation_says_why(store: ArtefactStore, made: Manifest, tmp_path: Path) -> None:
+    gone = Unit(name="dataset", version=1, parameters={}, inputs={"source": "s"}, setting="no-such-setting")
+    manifest = replace(made, recipe=gone.recipe, recipe_digest=gone.digest, setting="no-such-setting")
+    with pytest.raises(RecomputationError, match=r"failed: .*no-such-setting"):
+        verify(store, RawData(str(tmp_path)), manifest, device="cpu")

@@ -1,0 +1,80 @@
+"""The command line: contracts that scripts rely on, and one clear line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "from dd_assets.cli import main; main()"]
+
+
+def run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DD_")}
+    env |= {"DD_STORE": str(tmp_path / "store"), "DAGSTER_HOME": str(tmp_path / "home"), **environment}
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, env=env, timeout=120)
+
+
+def test_methods_json_contract(tmp_path: Path) -> None:
+    rows = json.loads(run(tmp_path, "methods", "--json").stdout)
+    assert {"noise", "random", "rded", "sre2l"} <= {row["name"] for row in rows}
+    assert all({"name", "family", "paper", "fidelity", "needs"} == row.keys() for row in rows)
+    assert {row["fidelity"] for row in rows} <= {"code", "text"}
+
+
+def test_datasets_and_students_json(tmp_path: Path) -> None:
+    rows = json.loads(run(tmp_path, "datasets", "--json").stdout)
+    assert [row["name"] for row in rows] == ["digits"]
+    students = json.loads(run(tmp_path, "students", "--json").stdout)
+    assert {"convnet2_w64", "resnet18"} <= {row["name"] for row in students}
+
+
+def test_an_empty_store_has_an_empty_leaderboard_and_a_plan_of_missing_assets(tmp_path: Path) -> None:
+    assert json.loads(run(tmp_path, "leaderboard", "--json").stdout) == []
+    rows = json.loads(run(tmp_path, "plan", "--partition", "digits", "--json").stdout)
+    assert {row["status"] for row in rows} == {"missing"}
+    assert {"asset", "partition", "status", "reason"} <= rows[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("demo", "--methods", "sre2"), 2, "unknown method 'sre2' → did you mean 'sre2l'?"),
+        (("sync", "--partition", "digit"), 2, "unknown dataset 'digit' → did you mean 'digits'?"),
+        (("sync", "--partition", "digits|7"), 3, "digits has no IPC '7'"),
+        (("sync", "--select", "sre2l/score_resnet9000", "--partition", "digits|1"), 2, "score_resnet9000"),
+        (("plan", "--select", "group:nonsense"), 2, "nonsense"),
+        (("discard", "0123"), 2, "0 recipes begin with '0123'"),
+    ],
+)
+def test_typos_end_in_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int, text: str) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dd-assets: ")]
+    assert len(lines) == 1
+    assert text in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_an_unusable_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, "doctor", "--json", DD_STORE=str(tmp_path / "file" / "store"))
+    assert done.returncode == 1
+    rows = {row["check"]: row for row in json.loads(done.stdout)}
+    assert not rows["store"]["ok"]
+    assert "DD_STORE" in rows["store"]["detail"]
+    assert rows["dataset digits"]["ok"]
+
+
+def test_a_bad_settings_file_names_the_field(tmp_path: Path) -> None:
+    bad = tmp_path / "mine.yaml"
+    bad.write_text("mine: {reader: folder, classes: [a, b], sise: 32, teacher: {architecture: resnet18}}")
+    done = run(tmp_path, "datasets", DD_DATASETS=str(bad))
+    assert done.returncode == 2
+    assert "sise" in done.stderr
+    assert "did you mean 'size'?" in done.stderr
