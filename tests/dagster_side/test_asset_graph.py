@@ -22,8 +22,7 @@ for key in sorted(graph.get_all_asset_keys(), key=str):
     rows[key.to_user_string()] = {
         "group": node.group_name,
         "reads": sorted(parent.to_user_string() for parent in node.parent_keys),
-        "axes": sorted(d.name for d in node.partitions_def.partitions_defs) if hasattr(node.partitions_def, "partitions_defs")
-                else (["dataset"] if node.partitions_def else []),
+        "axes": [d.name for d in getattr(node.partitions_def, "partitions_defs", [])] or bool(node.partitions_def),
         "checks": sorted(check.name for check in node.check_keys),
         "kinds": sorted(node.kinds or ()),
         "tags": {k: v for k, v in sorted(node.tags.items()) if k.startswith("dd/")},

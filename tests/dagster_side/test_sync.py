@@ -26,9 +26,7 @@ from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 
 QUICK = Path(__file__).with_name("quick.yaml")
-TARGETS: list[Target] = [
-    (f"{method}/score_convnet2_w64", "quick|2") for method in ("noise", "random", "rded", "sre2l")
-]
+TARGETS: list[Target] = [(f"{method}/score_convnet2_w64", "quick|2") for method in ("noise", "random", "rded", "sre2l")]
 
 
 @pytest.fixture(scope="module", autouse=True)

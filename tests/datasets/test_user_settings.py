@@ -36,7 +36,7 @@ def test_fields_are_laid_over_the_base(enable):
     assert mine.teacher.recipe == replace(base.teacher.recipe, epochs=3)
     assert (mine.data, mine.ipc, mine.options, mine.protocol.epochs) == ("cifar10", (2,), base.options, 7)
     assert (mine.protocol.views.hflip, base.protocol.views.hflip) == (0.0, 0.5)
-    assert ipc_values() == (1, 2, 10, 50, 100)
+    assert ipc_values() == (1, 2, 10, 50)
 
 
 def test_another_reader_starts_without_the_bases_options(enable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,8 @@ import pytest
 
 HERE = Path(__file__).parent
 QUICK = HERE.parent / "dagster_side" / "quick.yaml"
-SELECTION = ("--select", "sre2l/score_convnet2_w64 or rded/score_convnet2_w64 or random/score_convnet2_w64")
+METHODS = ("sre2l", "rded", "random")
+SELECTION = ("--select", " or ".join(f'key:"{name}/score_convnet2_w64"' for name in METHODS))
 KILLS = 20
 WORKERS = 2
 
@@ -50,7 +52,8 @@ def results(root: Path) -> dict[str, object]:
 
 
 def starts(root: Path) -> list[str]:
-    return (root / "starts").read_text().splitlines()
+    path = root / "starts"
+    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.mark.slow
@@ -64,9 +67,12 @@ def test_twenty_kills_end_with_the_digests_of_an_undisturbed_run(tmp_path: Path)
 
     chance, kills, hit = random.Random(20261121), 0, set()
     while kills < KILLS:
-        process = start(wild)
-        # An attempt that gets further starts later in the work, so the kinds of unit that are hit spread out.
-        time.sleep(chance.uniform(2.0, max(6.0, 0.8 * duration)))
+        process, before = start(wild), len(starts(wild))
+        # Uniform over the work itself: starting Python and Dagster takes as long again and holds nothing to lose.
+        while process.poll() is None and len(starts(wild)) == before:
+            time.sleep(0.05)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.0, max(4.0, 0.3 * duration)))
         if process.poll() is not None:
             # Everything was done before the kill: begin anew, keeping the count of kills.
             assert process.returncode == 0, (wild / "log").read_text()[-2000:]
@@ -77,13 +83,12 @@ def test_twenty_kills_end_with_the_digests_of_an_undisturbed_run(tmp_path: Path)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
-        if (wild / "starts").exists():
-            done = {p.stem for p in (wild / "store" / "manifests").rglob("*.json")}
-            hit |= {line.split()[0] for line in starts(wild) if line.split()[1] not in done}
-            begun = starts(wild)
-            assert len(begun) - len(set(begun)) <= WORKERS * kills
+        done = {path.stem for path in (wild / "store" / "manifests").rglob("*.json")}
+        begun = starts(wild)
+        hit |= {line.split()[0].split("/")[0] for line in begun if line.split()[1] not in done}
+        assert len(begun) - len(set(begun)) <= WORKERS * kills
     finish(wild)
 
     assert results(wild) == results(calm)
-    assert {kind.split("/")[0] for kind in hit} >= {"teacher", "images", "labels", "training"} or len(hit) >= 4
+    assert hit >= {"teacher", "images", "labels", "training"}
     assert not list((wild / "store" / "work").rglob("*.safetensors"))

@@ -208,10 +208,3 @@ def test_a_killed_holder_frees_its_device_at_once(tmp_path: Path) -> None:
     holder.join()
     assert 0.2 < waited < 3
     assert len(said) == 1
-
-
-def test_a_lock_file_removed_by_a_cleaner_keeps_nobody_out_and_lets_nobody_in_twice(tmp_path: Path) -> None:
-    with claim("fake", names=lambda: ["GPU-a"], folder=tmp_path):
-        (tmp_path / "fake-GPU-a.lock").unlink()
-        with claim("fake", names=lambda: ["GPU-a"], folder=tmp_path):
-            assert (tmp_path / "fake-GPU-a.lock").exists()

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dd_assets.datasets.registry import setting
@@ -14,10 +15,11 @@ from dd_assets.methods.registry import method
 from dd_assets.planning.engine import Engine, StoreCheckpoints
 from dd_assets.planning.unit import Manifest, Unit
 from dd_assets.planning.verify import RecomputationError, verify
-from dd_assets.units import dataset, image_set, images
+from dd_assets.units import dataset, image_set, images, kinds
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore, manifest_path
+from tests.planning import counting
 
 RAW = RawData()
 
@@ -39,20 +41,26 @@ def rewrite(store: ArtefactStore, manifest: Manifest, **changes) -> Manifest:
     return changed
 
 
-def test_a_sound_unit_is_the_same_and_a_changed_one_is_not(store: ArtefactStore, made: Manifest) -> None:
-    before = [(entry.path, entry.modified) for entry in store.entries("")]
-    result = verify(store, RAW, made, device="cpu")
-    assert result.same
-    assert result.content_old == result.content_new == made.content
-    assert result.seconds > 0
-    # With look-up on, the tampered manifest would be found and called the same.
+def test_a_stored_content_that_the_recipe_does_not_give_is_found_and_nothing_is_written(
+    store: ArtefactStore, made: Manifest
+) -> None:
     tampered = rewrite(store, made, content="f" * 64, summary={**made.summary, "train_counts": [1]})
+    before = store.entries("")
+    # With look-up on, the tampered manifest would be found and called the same.
     found = verify(store, RAW, tampered, device="cpu")
     assert not found.same
     assert (found.content_old, found.content_new) == ("f" * 64, made.content)
     assert found.differs == ("summary train_counts differs",)
-    rewrite(store, made)
-    assert [path for path, _ in before] == store.list("")
+    assert found.seconds > 0
+    assert store.entries("") == before
+
+
+@pytest.mark.slow
+def test_a_sound_unit_is_the_same(store: ArtefactStore, made: Manifest) -> None:
+    result = verify(store, RAW, made, device="cpu")
+    assert result.same
+    assert result.content_old == result.content_new == made.content
+    assert result.differs == ()
 
 
 @pytest.mark.slow
@@ -71,11 +79,28 @@ def test_images_are_computed_again_from_the_stored_json_form_of_their_recipe(
         assert result.same, result
 
 
-def test_a_stale_checkpoint_is_neither_read_nor_removed(store: ArtefactStore, made: Manifest) -> None:
-    area = StoreCheckpoints(store, made.recipe_digest)
-    area.save({})
-    assert verify(store, RAW, made, device="cpu").same
-    assert area.load() == {}
+INJECT = "from dd_assets.units import kinds\nfrom tests.planning import counting\nkinds.kinds = counting.table\n"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_neither_read_nor_removed(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "kinds", counting.table)
+    (tmp_path / "sitecustomize.py").write_text(INJECT, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{counting.PROJECT}")
+    log = tmp_path / "log"
+    (counted,) = _engine(store).run([counting.unit(log=str(log), steps=4, pause=0, every=2)])
+    area = StoreCheckpoints(store, counted.recipe_digest)
+    # Resumed from here, the sum would be 999.
+    area.save({"step": np.array(4), "total": np.array(999)})
+    assert verify(store, RAW, counted, device="cpu").same
+    steps = counting.steps_logged(log)
+    assert [step for _, step in steps] == [0, 1, 2, 3] * 2
+    assert len({process for process, _ in steps}) == 2, "it was not a fresh process"
+    kept = area.load()
+    assert kept is not None
+    assert kept["total"] == 999
 
 
 def test_an_input_that_is_gone_or_another_is_refused(store: ArtefactStore, made: Manifest) -> None:
@@ -106,6 +131,7 @@ def test_a_recipe_that_was_edited_is_refused(store: ArtefactStore, made: Manifes
         verify(store, RAW, replace(made, recipe={**made.recipe, "version": 9}))
 
 
+@pytest.mark.slow
 def test_a_failing_recomputation_says_why(store: ArtefactStore, made: Manifest, tmp_path: Path) -> None:
     gone = Unit(name="dataset", version=1, parameters={}, inputs={"source": "s"}, setting="no-such-setting")
     manifest = replace(made, recipe=gone.recipe, recipe_digest=gone.digest, setting="no-such-setting")

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -141,9 +142,17 @@ def _in_worker(store: ArtefactStore) -> tuple[bytes | None, bool]:
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_store_in_use_travels_to_worker_processes(store: ArtefactStore, method: str) -> None:
     store.replace("given", b"g")
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        # Forked with the parent's connection and event loop thread, which does not exist there, this would hang.
-        assert pool.apply_async(_in_worker, (store,)).get(60) == (b"g", True)
+    if method == "fork":
+        # With the parent's connection, whose event loop thread does not exist in the child, this would hang.
+        outcome = race(store, lambda inherited, number: _in_worker(inherited), count=1)[0]
+    else:
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            outcome = pool.apply_async(_in_worker, (store,)).get(60)
+    assert outcome == (b"g", True)
+    # A child that closed the parent's sockets would leave the parent waiting for this answer.
+    started = time.monotonic()
+    assert store.list("given") == ["given"]
+    assert time.monotonic() - started < 20
     assert store.read_or_none("made by worker") == b"w"
 
 
@@ -172,6 +181,9 @@ def test_new_files_of_others_are_listed_by_a_process_that_listed_before(store: A
     there.remove("work/a/1")
     there.replace("work/a/2", b"x")
     assert here.list("work") == ["work/a/2"]
+    assert len(here._fs.ls(f"{store.root}/work/a")) == 1
+    there.replace("work/a/3", b"x")
+    assert len(here._fs.ls(f"{store.root}/work/a")) == 2
 
 
 def test_removing_a_folder_takes_all_below_it_and_nothing_beside_it(store: ArtefactStore) -> None:

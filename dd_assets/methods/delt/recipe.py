@@ -15,7 +15,7 @@ Belongs here: this text, the parameters and their sources. Does not belong: grou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
@@ -52,7 +52,7 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     if parameters.rounds < 1:
         return f"{parameters.rounds} rounds; at least 1 is needed"
     few = random.refuse(random.Parameters(), facts, ipc)
-    return few or sre2l.refuse(parameters, facts, ipc)
+    return few or sre2l.jitter_reason(parameters.jitter, facts.size)
 
 
 _SOURCE = "DELT scripts/resnet18_imagenet1k_synthesis.sh: 4,000 iterations, rounds of 500, no jitter"
@@ -90,20 +90,27 @@ METHOD = Method(
     needs=Needs(teacher=True, real_images=True),
     recipes={
         "digits": Recipe(
-            parameters=Parameters(iterations=200, learning_rate=0.05, r_bn=0.1, crop_scale_min=0.5),
-            source="own",
+            parameters=Parameters(iterations=200, learning_rate=0.05, r_bn=0.1, crop_scale_min=0.85, hflip=False),
+            source=(
+                "own: 200 iterations (8 rounds of 25), crops down to .85, no flip; learning rate .02/.05/.1, r_bn .1/1 "
+                "and smallest crop .5/.85 by a small sweep on a validation fifth of the training split (one draw, two "
+                "students)"
+            ),
+            expected=(
+                "ConvNet-2-64 student, plain loop of 240 steps, validation fifth, IPC 5: soft .95, hard .88; the same "
+                "images before the optimisation .92, .92 (random .91, .89; noise .10, .03); teacher .98"
+            ),
+            cost="one CPU core: 0.3 s per ten images at IPC 10, 0.9 s at IPC 1",
         ),
-        "mnist": Recipe(parameters=replace(Parameters(), iterations=1000), source="own: 1,000 iterations; not tuned"),
-        "fashion_mnist": Recipe(
-            parameters=replace(Parameters(), iterations=1000), source="own: 1,000 iterations; not tuned"
-        ),
+        "mnist": Recipe(parameters=Parameters(iterations=1000), source="own: 1,000 iterations; not tuned"),
+        "fashion_mnist": Recipe(parameters=Parameters(iterations=1000), source="own: 1,000 iterations; not tuned"),
         "cifar10": _recipe("; the same for CIFAR-10", "IPC 1/10/50: 24.0/43.0/64.9"),
         "cifar100": _recipe("; reused", ""),
         "tiny_imagenet": _recipe("; the same for Tiny-ImageNet", "IPC 1/10/50: 9.3/43.0/55.7"),
         "imagenette": _recipe("; the same for ImageNette", "IPC 1/10/50: 24.1/66.0/88.2"),
         "imagewoof": _recipe("; reused", ""),
         "imagenet1k": _recipe("", "IPC 10/50/100: 45.8/59.2/62.4"),
-        "default": Recipe(parameters=replace(Parameters(), iterations=1000), source="own: 1,000 iterations; not tuned"),
+        "default": Recipe(parameters=Parameters(iterations=1000), source="own: 1,000 iterations; not tuned"),
     },
     synthesis="dd_assets.methods.delt.synthesis:synthesise",
     refuse=refuse,

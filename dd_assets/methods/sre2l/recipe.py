@@ -50,9 +50,12 @@ class Parameters:
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     """The reason why these parameters make no sense for the images, or None."""
-    if parameters.jitter >= facts.size:
-        return f"jitter {parameters.jitter} wraps around {facts.size} px images; choose a smaller one"
-    return None
+    return jitter_reason(parameters.jitter, facts.size)
+
+
+def jitter_reason(jitter: int, size: int) -> str | None:
+    """Why a cyclic shift of up to `jitter` pixels makes no sense on images of `size` pixels, or None."""
+    return f"jitter {jitter} wraps around {size} px images; choose a smaller one" if jitter >= size else None
 
 
 def _imagenet(expected: str, note: str = "") -> Recipe:
