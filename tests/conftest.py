@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
-from dd_resources.store import ArtefactStore
+# Before anything of the project is imported: from here on every shape annotation in these modules is checked.
+CHECKED = [
+    "dd_assets.evaluation.losses",
+    "dd_assets.models.pixels",
+    "dd_assets.synthesis.bn_statistics",
+    "dd_assets.synthesis.patches",
+]
+install_import_hook(CHECKED, "beartype.beartype")
+
+from dd_resources.store import ArtefactStore  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

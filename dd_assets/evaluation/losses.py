@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dd_assets.errors import InputError
+from dd_assets.shapes import Float, Int
 
 
-def soft_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def soft_kl(
+    student_logits: Float[Tensor, "b c"], teacher_logits: Float[Tensor, "rows classes"], temperature: float
+) -> Float[Tensor, ""]:
     """KL(teacher || student) of the tempered softmaxes, summed over classes, mean over the batch; in float32.
 
     Both logits are (B, C), before any softmax. There is no T^2 factor (RDED:validation/main.py; also SRe2L, G-VBSM,
@@ -33,8 +36,12 @@ def soft_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 
 def hard_cutmix(
-    student_logits: Tensor, base: Tensor, pasted: Tensor, lam: float, form: Literal["mixed", "base_only"]
-) -> Tensor:
+    student_logits: Float[Tensor, "b c"],
+    base: Int[Tensor, " b"],
+    pasted: Int[Tensor, " b"],
+    lam: float,
+    form: Literal["mixed", "base_only"],
+) -> Float[Tensor, ""]:
     """Cross-entropy of a CutMix batch in float32: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone.
 
     student_logits (B, C); base, pasted int64 (B,). Trap: lam is the share of pixels that the base image keeps after

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
+from dd_assets.shapes import Float, UInt8
 
 # Float32 arithmetic moves a pixel by less than 1e-4 grey levels; without this guard, truncation would turn such a
 # 200 into a 199, differently on each device.
@@ -22,7 +23,9 @@ def _channel_tensor(values: tuple[float, ...], device: torch.device | str) -> Te
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
-def normalised(images: np.ndarray | Tensor, normalisation: Normalisation, device: torch.device | str) -> Tensor:
+def normalised(
+    images: np.ndarray | Tensor, normalisation: Normalisation, device: torch.device | str
+) -> Float[Tensor, "n c h w"]:
     """Network input from 8-bit images: uint8 (N, H, W, C) to float32 (N, C, H, W), (pixel / 255 - mean) / std.
 
     Raises InputError if the images are not uint8 NHWC or their channels differ from the normalisation's.
@@ -41,7 +44,7 @@ def normalised(images: np.ndarray | Tensor, normalisation: Normalisation, device
     return normalised_unit(scaled, normalisation)
 
 
-def normalised_unit(images: Tensor, normalisation: Normalisation) -> Tensor:
+def normalised_unit(images: Float[Tensor, "n c h w"], normalisation: Normalisation) -> Float[Tensor, "n c h w"]:
     """Network input from float images in [0, 1]: (N, C, H, W) to (image - mean) / std of the same shape."""
     mean = _channel_tensor(normalisation.mean, images.device)
     std = _channel_tensor(normalisation.std, images.device)
@@ -54,7 +57,7 @@ def valid_range(normalisation: Normalisation, device: torch.device | str) -> tup
     return (0.0 - mean) / std, (1.0 - mean) / std
 
 
-def to_uint8(images: Tensor, normalisation: Normalisation) -> np.ndarray:
+def to_uint8(images: Float[Tensor, "n c h w"], normalisation: Normalisation) -> UInt8[np.ndarray, "n h w c"]:
     """8-bit images from network input: float (N, C, H, W) to uint8 (N, H, W, C), clamped, then truncated.
 
     Truncation, not rounding, as every original repository does (SRe2L:recover/utils.py, RDED:synthesize/utils.py).
@@ -64,7 +67,7 @@ def to_uint8(images: Tensor, normalisation: Normalisation) -> np.ndarray:
     return unit_to_uint8(images.detach() * std + mean)
 
 
-def unit_to_uint8(images: Tensor) -> np.ndarray:
+def unit_to_uint8(images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w c"]:
     """8-bit images from float images in [0, 1]: (N, C, H, W) to uint8 (N, H, W, C), clamped, then truncated."""
     levels = images.detach().clamp(0, 1) * 255 + GREY_LEVEL_GUARD
     return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from dd_assets.errors import InputError
+from dd_assets.shapes import Float
 
 
-def statistics_distance(inputs: Tensor, layer: nn.BatchNorm2d, variance_weight: float = 1.0) -> Tensor:
+def statistics_distance(
+    inputs: Float[Tensor, "n c h w"], layer: nn.BatchNorm2d, variance_weight: float = 1.0
+) -> Float[Tensor, ""]:
     """w ‖var_run - var(inputs)‖₂ + ‖mean_run - mean(inputs)‖₂ over channels; inputs (N, C, H, W), result scalar.
 
     `variance_weight` w is 1 but for DWA, where it stands on the variance alone (distillation/utils.py).

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dd_assets.shapes import Float, Int
+
 ScoreDtype = Literal["float64", "float32"]
 
 
-def centre_pad(patches: Tensor, size: int) -> Tensor:
+def centre_pad(patches: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n c {size} {size}"]:
     """Patches (N, C, h, w) in the middle of zeros (N, C, size, size); the odd pixel goes to the bottom and right.
 
     Zeros in normalised space, that is the mean colour, not black (RDED:synthesize/utils.py).
@@ -25,7 +27,7 @@ def centre_pad(patches: Tensor, size: int) -> Tensor:
     return F.pad(patches, (left, right, top, bottom))
 
 
-def cross_entropy_scores(logits: Tensor, label: int, dtype: ScoreDtype) -> Tensor:
+def cross_entropy_scores(logits: Float[Tensor, "n classes"], label: int, dtype: ScoreDtype) -> Float[Tensor, " n"]:
     """-log softmax_label of each row, logits (N, classes) to (N,) in `dtype`; lower is more realistic.
 
     A teacher that fits its training set gives a cross-entropy of exactly 0 in float32 to dozens of patches, and the
@@ -44,8 +46,13 @@ def cross_entropy_scores(logits: Tensor, label: int, dtype: ScoreDtype) -> Tenso
 
 @torch.no_grad()
 def score_patches(
-    teacher: nn.Module, patches: Tensor, label: int, size: int, dtype: ScoreDtype, batch: int = 500
-) -> Tensor:
+    teacher: nn.Module,
+    patches: Float[Tensor, "n c h w"],
+    label: int,
+    size: int,
+    dtype: ScoreDtype,
+    batch: int = 500,
+) -> Float[Tensor, " n"]:
     """Scores (N,) of normalised patches (N, C, h, w), each zero-padded to `size` before the teacher sees it."""
     scores = [
         cross_entropy_scores(teacher(centre_pad(patches[start : start + batch], size)), label, dtype)
@@ -54,7 +61,9 @@ def score_patches(
     return torch.cat(scores)
 
 
-def choose(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def choose(
+    scores: Float[Tensor, "images crops"], count: int
+) -> tuple[Int[Tensor, " {count}"], Int[Tensor, " {count}"]]:
     """The best crop of each image, then the best images: scores (images, crops) to image and crop index (count,).
 
     The order matters: one image gives at most one patch (RDED:synthesize/utils.py). Ascending, ties by index.
