@@ -16,7 +16,7 @@ from dd_assets.models import checkpoint
 from dd_assets.models.architectures import build_model
 from dd_assets.models.registry import ARCHITECTURES
 
-PUBLISHED = Path("/work/shared/data/weights/cifar10_resnet20.safetensors")
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared/data/weights/cifar10_resnet20.safetensors"
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
