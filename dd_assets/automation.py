@@ -4,6 +4,7 @@ Belongs here: jobs, schedules, sensors and conditions. Does not belong: asset de
 (planning/plan.py). A job cannot mix partition spaces; with a job per method one failure does not end the others.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,18 +12,18 @@ import dagster as dg
 from dd_assets.methods.registry import METHODS
 from dd_assets.partitions import dataset_axis, grid
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.graph import stages
-from dd_assets.planning.plan import Planner, all_targets
+from dd_assets.planning.graph import Cell, stages
+from dd_assets.planning.plan import Planner, Target, all_targets, input_target
+from dd_assets.planning.sync import TEACHERS
 from dd_resources.injection import NAMESPACE, RawDataResource, StoreResource
 
 
-def build_jobs() -> list[Any]:
+def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
     """`datasets_job`, one `<method>_job` per method, `report_job`."""
-    executor = dg.in_process_executor
     return [
         dg.define_asset_job(
             "datasets_job",
-            selection=dg.AssetSelection.assets("dataset", "teacher"),
+            selection=dg.AssetSelection.assets("dataset", *TEACHERS),
             partitions_def=dataset_axis,
             executor_def=executor,
             description="Datasets and their teachers.",
@@ -48,7 +49,7 @@ def build_jobs() -> list[Any]:
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
     """One nightly schedule per partitioned job, off until somebody turns it on."""
-    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", "teacher")}
+    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS)}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)
     return [_nightly(job, chosen) for job, chosen in assets.items()]
@@ -65,17 +66,35 @@ def _nightly(job: str, assets: tuple[str, ...]) -> dg.ScheduleDefinition:
     def nightly(context: dg.ScheduleEvaluationContext, store: StoreResource, raw_data: RawDataResource):  # type: ignore[no-untyped-def]  # Dagster reads output types from a return annotation
         planner = Planner(Engine(store.open(), raw_data.get(), look_only=True), NAMESPACE)
         wanted = [target for target in all_targets() if target[0] in assets]
-        stale: dict[str, str] = {}
-        for target in wanted:
-            row = planner.visit(target)
-            if row.status == "stale":
-                stale.setdefault(row.partition, f"{row.asset}: {row.reason}")
-        if not stale:
+        chosen = due(planner, wanted)
+        if not chosen:
             return dg.SkipReason(f"none of {len(wanted)} asset partitions is stale")
         night = context.scheduled_execution_time.date().isoformat()
         return [
-            dg.RunRequest(run_key=f"{job}/{night}/{key}", partition_key=key, tags={"dd/reason": reason[:200]})
-            for key, reason in stale.items()
+            dg.RunRequest(
+                run_key=f"{job}/{night}/{partition}",
+                partition_key=partition,
+                asset_selection=[dg.AssetKey(asset.split("/")) for asset, _ in targets],
+                tags={"dd/reason": f"{targets[0][0]}: {planner.rows[targets[0]].reason}"[:200]},
+            )
+            for partition, targets in chosen.items()
         ]
 
     return nightly
+
+
+def due(planner: Planner, wanted: Sequence[Target]) -> dict[str, list[Target]]:
+    """Partition to its targets that are stale, and those below them that wait for nothing else.
+
+    wanted: targets of one job, upstream before downstream. What waits for another job's assets is left to the night
+    after that job's: by then it is either stale or has turned out unchanged.
+    """
+    chosen: dict[str, list[Target]] = {}
+    for target in wanted:
+        asset, partition = target
+        row, beside = planner.visit(target), chosen.get(partition, [])
+        inputs = [input_target(name, Cell.of(partition)) for name in stages()[asset].inputs]
+        ready = all(source in beside or planner.rows[source].status == "fresh" for source in inputs)
+        if row.status == "stale" or (row.status == "pending" and beside and ready):
+            chosen[partition] = [*beside, target]
+    return chosen

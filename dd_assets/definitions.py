@@ -10,20 +10,25 @@ from typing import Any
 
 import dagster as dg
 
-from dd_assets.assets import dataset, leaderboard, score, soft_labels, synthetic_images, teacher
+from dd_assets.assets import committee, dataset, leaderboard, score, soft_labels, synthetic_images, teacher
 from dd_assets.automation import build_jobs, build_schedules
-from dd_resources.injection import default_resources
+from dd_resources.execution import executor
+from dd_resources.injection import default_resources, store_root
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All definitions, with resources from the environment unless overridden by name."""
-    stages = (dataset, teacher, synthetic_images, soft_labels, score, leaderboard)
+    """All definitions, with resources from the environment unless overridden by name.
+
+    Raises StoreError or InputError for a DD_EXECUTOR that cannot work here, before anything runs.
+    """
+    chosen = executor(store_root())
+    stages = (dataset, teacher, committee, synthetic_images, soft_labels, score, leaderboard)
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],
-        jobs=build_jobs(),
+        jobs=build_jobs(chosen),
         schedules=build_schedules(),
         resources={**default_resources(), **(resource_overrides or {})},
-        executor=dg.in_process_executor,
+        executor=chosen,
     )
 
 

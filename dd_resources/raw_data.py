@@ -12,8 +12,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from dd_assets import randomness
 from dd_assets.datasets import decoded
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import VALIDATION, Setting, setting
 from dd_assets.datasets.sources import Found, Source
 from dd_assets.errors import InputError
 from dd_assets.planning.digests import ContentHasher, text_digest
@@ -115,6 +118,10 @@ def _load(root: str, name: str, key: str, normalisation: Normalisation) -> tuple
     from dd_assets.datasets.readers import reader
 
     chosen, source = setting(name), Source(root)
+    if chosen.tune_of:
+        whole, _, _ = _load(root, chosen.tune_of, key, normalisation)
+        train, test = split(whole, chosen.name)
+        return train, test, _content(chosen.classes, normalisation, train, test)
     layout = reader(chosen)
     digest = partial(_content, chosen.classes)
     found = decoded.find(key, normalisation, digest) if layout.encoded else None
@@ -126,6 +133,24 @@ def _load(root: str, name: str, key: str, normalisation: Normalisation) -> tuple
     if layout.encoded and _decoding(chosen, _fingerprint(chosen, source)) == key:
         decoded.keep(key, normalisation, train, test, content)
     return train, test, content
+
+
+def split(whole: ImageArrays, name: str) -> tuple[ImageArrays, ImageArrays]:
+    """(training, validation) parts of a training split: of each class every fifth image, at least one, validates.
+
+    Which ones depends on the class sizes alone. Raises InputError where a class has a single image.
+    """
+    from dd_assets.datasets.arrays import ImageArrays
+
+    held = np.zeros(len(whole), dtype=bool)
+    for label in np.unique(whole.labels):
+        rows = whole.of_class(label)
+        if len(rows) < 2:
+            raise InputError(f"dataset {name}: class {label} has one training image, none is left to validate with")
+        order = randomness.permutation(len(rows), 0, "tune", "validation", int(label))
+        held[rows[order[: max(1, len(rows) // VALIDATION)]]] = True
+    train, test = (ImageArrays(whole.images[rows], whole.labels[rows]) for rows in (~held, held))
+    return train, test
 
 
 def dataset_digest(chosen: Setting, train: ImageArrays, test: ImageArrays) -> str:

@@ -76,9 +76,6 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
             return present(cell, engine, reference)
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        except dg.DagsterExecutionInterruptedError as stop:
-            # Without this an in-process run with a retry policy would start the cancelled step again.
-            raise dg.Failure("cancelled; committed units and checkpoints are kept", allow_retries=False) from stop
 
     return shell
 

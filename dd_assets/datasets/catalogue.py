@@ -29,7 +29,34 @@ def _protocol(*, hflip: bool) -> Protocol:
     return Protocol(views=views if hflip else replace(views, hflip=0.0))
 
 
+def _pool(recipe: TeacherRecipe, *architectures: str, suffix: str = "") -> tuple[TeacherChoice, ...]:
+    """Members of these architectures under one recipe; a suffix tells them from those of another recipe."""
+    return tuple(
+        TeacherChoice(architecture=name, recipe=recipe, name=f"{name}{suffix}" if suffix else "")
+        for name in architectures
+    )
+
+
+VOTERS = ("resnet18", "resnet50", "shufflenet_v2_x0_5", "mobilenet_v2", "densenet121")
+"""CV-DD's pool (Jiacheng8/CV-DD 24097e9, recover/recover.py)."""
+SHORT = ("resnet18", "convnet3_w128", "mobilenet_v2", "wrn16_2", "shufflenet_v2_x0_5")
+"""G-VBSM's pool for small images; EDC adds DEPTHS (shaoshitong/EDC 80116a7, squeeze_2.sh)."""
+DEPTHS = ("convnet1_w128", "convnet2_w128", "convnet3_w32")
+LARGE = ("resnet18", "mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5", "alexnet")
+"""The union of G-VBSM's, EDC's and PRISM's pools on ImageNet-1K and its parts."""
+
+
 def _digits() -> Setting:
+    recipe = TeacherRecipe(
+        epochs=20,
+        batch=64,
+        learning_rate=0.1,
+        pad_crop=1,
+        hflip=False,
+        accuracy_floor=0.97,
+        source="own: 1,438 training images, 8x8; five settings compared, all above 99 %, 4 to 60 epochs",
+    )
+    small = replace(recipe, accuracy_floor=0.9, source="own: the teacher's recipe")
     return Setting(
         name="digits",
         data="digits",
@@ -44,14 +71,15 @@ def _digits() -> Setting:
         ipc=(1, 10, 50),
         teacher=TeacherChoice(
             architecture="convnet2_w64",
-            recipe=TeacherRecipe(
-                epochs=20,
-                batch=64,
-                learning_rate=0.1,
-                pad_crop=1,
-                hflip=False,
-                accuracy_floor=0.97,
-                source="own: 1,438 training images, 8x8; five settings compared, all above 99 %, 4 to 60 epochs",
+            recipe=recipe,
+        ),
+        # One pool of tiny teachers for every method; the re-seeded ones serve PRISM's ablation.
+        committee=(
+            TeacherChoice(architecture="convnet2_w64", recipe=recipe),
+            *_pool(small, "convnet3_w32", "resnet20_cifar", "wrn16_2", "shufflenet_v2_x0_5"),
+            *(
+                TeacherChoice(architecture="convnet2_w64", recipe=recipe, seed=seed, name=f"convnet2_w64_seed{seed}")
+                for seed in (1, 2, 3)
             ),
         ),
         students=("convnet2_w64", "resnet18"),
@@ -82,6 +110,17 @@ def _grey(name: str, classes: tuple[str, ...], mean: float, std: float, *, hflip
 
 def _cifar(name: str, classes: tuple[str, ...], statistics: Normalisation, floor: float) -> Setting:
     """RD3's ResNet-18 with the small-image stem on CIFAR."""
+    # G-VBSM trains its teachers for 5 epochs on CIFAR-10 on purpose, and for 50 on CIFAR-100.
+    short = TeacherRecipe(
+        epochs=5 if name == "cifar10" else 50,
+        batch=64,
+        learning_rate=0.05,
+        weight_decay=0.0,
+        accuracy_floor=floor / 2,
+        source="G-VBSM Branch_CIFAR_*/squeeze/squeeze.sh; its constant learning rate falls to 0 by a cosine here",
+    )
+    recipe = TeacherRecipe(epochs=200, accuracy_floor=floor, source=SMALL)
+    voter = replace(recipe, accuracy_floor=0.9 * floor)
     return Setting(
         name=name,
         data=name,
@@ -90,8 +129,11 @@ def _cifar(name: str, classes: tuple[str, ...], statistics: Normalisation, floor
         classes=classes,
         size=32,
         normalisation=statistics,
-        teacher=TeacherChoice(
-            architecture="resnet18", recipe=TeacherRecipe(epochs=200, accuracy_floor=floor, source=SMALL)
+        teacher=TeacherChoice(architecture="resnet18", recipe=recipe),
+        committee=(
+            TeacherChoice(architecture="resnet18", recipe=recipe),
+            *_pool(voter, *VOTERS[1:]),
+            *_pool(short, *SHORT, *DEPTHS, suffix="_short"),
         ),
         students=("resnet18",),
         protocol=_protocol(hflip=True),
@@ -116,9 +158,18 @@ def _images(name: str, size: int, floor: float, *, reader: str = "folder", optio
         classes=class_names(name),
         size=size,
         teacher=TeacherChoice(architecture="resnet18", recipe=recipe),
+        committee=(
+            TeacherChoice(architecture="resnet18", recipe=recipe),
+            *_pool(replace(recipe, accuracy_floor=floor / 2), *_others(small)),
+        ),
         students=("resnet18",),
         protocol=_protocol(hflip=True),
     )
+
+
+def _others(small: bool) -> tuple[str, ...]:
+    """The committee's members besides ResNet-18 for Tiny-ImageNet (`small`) or larger images, each once."""
+    return tuple(dict.fromkeys(name for name in (*VOTERS, *(SHORT if small else LARGE)) if name != "resnet18"))
 
 
 FASHION = ("T-shirt or top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError, UnknownNameError
@@ -33,8 +33,21 @@ class TeacherChoice:
     architecture: str
     recipe: TeacherRecipe
     """Training values; of an imported teacher only `accuracy_floor` is used."""
+    seed: int = 0
+    """Of initialisation and order; members of a committee may differ in nothing else."""
+    name: str = ""
+    """What recipes call this member of a committee; '' stands for the architecture."""
     weights: str | None = None
     """A .safetensors file, relative to DD_DATA_ROOT or absolute; None trains the teacher here."""
+
+    @property
+    def key(self) -> str:
+        """The name under which a committee holds it."""
+        return self.name or self.architecture
+
+
+PriorSource = Literal["measured", "published", "equal"]
+PRIOR_SOURCES = get_args(PriorSource)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +69,13 @@ class Setting:
     """Whether a mirrored image keeps its class."""
     ipc: tuple[int, ...] = DEFAULT_IPC
     teacher: TeacherChoice
+    committee: tuple[TeacherChoice, ...] = ()
+    """Further teachers for methods that use several; one that equals the teacher is the same result, stored once."""
+    priors: PriorSource = "measured"
+    """How committee members are weighted: by students on a validation part of the training split, by CV-DD's
+    published figures, or all alike."""
+    tune_of: str = ""
+    """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]
     labels: tuple[str, ...] = ("soft", "hard")
     protocol: Protocol
@@ -65,6 +85,37 @@ class Setting:
         if name not in self.students:
             raise UnknownNameError.of(f"student of {self.name}", name, self.students)
         return name
+
+    def member(self, key: str) -> TeacherChoice:
+        """The committee member of that name; raises UnknownNameError."""
+        known = {choice.key: choice for choice in self.committee}
+        if key not in known:
+            raise UnknownNameError.of(f"committee member of {self.name}", key, known)
+        return known[key]
+
+
+TUNE = "_tune"
+VALIDATION = 5
+"""A tune variant tests on every fifth image of each class, in a seeded order."""
+
+
+def tune_variant(base: Setting) -> Setting:
+    """A setting for choosing recipes: `base`'s training split alone, a fifth of each class of it for testing.
+
+    Its teachers are trained here, imported ones too: theirs have seen the whole training split.
+    """
+
+    def own(choice: TeacherChoice) -> TeacherChoice:
+        floor = 0.9 * choice.recipe.accuracy_floor
+        return replace(choice, weights=None, recipe=replace(choice.recipe, accuracy_floor=floor))
+
+    return replace(
+        base,
+        name=f"{base.name}{TUNE}",
+        tune_of=base.name,
+        teacher=own(base.teacher),
+        committee=tuple(own(choice) for choice in base.committee),
+    )
 
 
 @cache
@@ -83,10 +134,14 @@ def settings() -> dict[str, Setting]:
 
 
 def setting(name: str) -> Setting:
-    """The setting of that name; raises UnknownNameError."""
-    if name not in settings():
-        raise UnknownNameError.of("dataset", name, settings())
-    return settings()[name]
+    """The setting of that name, or the tune variant of one; raises UnknownNameError."""
+    known = settings()
+    if name in known:
+        return known[name]
+    base = name.removesuffix(TUNE)
+    if base not in known or known[base].tune_of:
+        raise UnknownNameError.of("dataset", name, known)
+    return tune_variant(known[base])
 
 
 def ipc_values() -> tuple[int, ...]:

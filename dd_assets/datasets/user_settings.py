@@ -15,7 +15,14 @@ from typing import Any
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import DEFAULT_IPC, IMAGENET_STATISTICS, Setting, TeacherChoice
+from dd_assets.datasets.registry import (
+    DEFAULT_IPC,
+    IMAGENET_STATISTICS,
+    PRIOR_SOURCES,
+    Setting,
+    TeacherChoice,
+    tune_variant,
+)
 from dd_assets.errors import DDError, InputError, UnknownNameError
 from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
 from dd_assets.methods.contract import with_overrides
@@ -36,6 +43,9 @@ FIELDS = (
     "hflip",
     "ipc",
     "teacher",
+    "committee",
+    "priors",
+    "tune",
     "students",
     "labels",
     "views",
@@ -44,7 +54,7 @@ FIELDS = (
 REQUIRED = ("reader", "classes", "size", "teacher", "students")
 MERGED = ("options", "teacher", "protocol")
 """Fields whose entries replace the base's one by one; any other field replaces the base's as a whole."""
-TEACHER_FIELDS = ("architecture", "recipe", "weights")
+TEACHER_FIELDS = ("architecture", "recipe", "weights", "seed", "name")
 MAX_SIZE = 1024
 
 
@@ -55,7 +65,17 @@ def read_settings(path: Path) -> list[Setting]:
     content = _parsed(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must map setting names to their fields", "see docs/datasets.md")
-    return [_setting(f"{path}: {name}", str(name), fields) for name, fields in content.items()]
+    found: list[Setting] = []
+    for name, fields in content.items():
+        where = f"{path}: {name}"
+        entry = _setting(where, str(name), fields)
+        tune = fields.get("tune", False)
+        if not isinstance(tune, bool):
+            raise InputError(
+                f"{where}: tune={tune!r}", "give true for a further setting with a validation part, or false"
+            )
+        found += [entry, tune_variant(entry)] if tune else [entry]
+    return found
 
 
 def _parsed(path: Path) -> Any:
@@ -142,6 +162,8 @@ def as_fields(entry: Setting) -> dict[str, Any]:
         "hflip": entry.hflip,
         "ipc": list(entry.ipc),
         "teacher": asdict(entry.teacher),
+        "committee": [asdict(choice) for choice in entry.committee],
+        "priors": entry.priors,
         "students": list(entry.students),
         "labels": list(entry.labels),
         "views": entry.protocol.views.preset,
@@ -172,11 +194,15 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
             _whole(where, "ipc", value, 1, 10**6) for value in _listed(where, "ipc", fields.get("ipc", DEFAULT_IPC))
         ),
         teacher=_teacher(where, fields["teacher"]),
+        committee=_committee(where, fields.get("committee", ())),
+        priors=fields.get("priors", "measured"),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(str(label) for label in _listed(where, "labels", fields.get("labels", ("soft", "hard")))),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
     )
-    for network in (chosen.teacher.architecture, *chosen.students):
+    if chosen.priors not in PRIOR_SOURCES:
+        raise UnknownNameError.of(f"priors of {where}", str(chosen.priors), PRIOR_SOURCES)
+    for network in (*(choice.architecture for choice in (chosen.teacher, *chosen.committee)), *chosen.students):
         needed = architecture(network).min_size
         if chosen.size < needed:
             raise InputError(f"{where}: {network} needs {needed} px, size is {chosen.size}", "choose another network")
@@ -237,4 +263,21 @@ def _teacher(where: str, fields: Mapping[str, Any]) -> TeacherChoice:
     if weights is not None and not isinstance(weights, str):
         raise InputError(f"{where}: weights={weights!r}", "name a .safetensors file or leave it out")
     recipe = with_overrides(TeacherRecipe(epochs=50), fields.get("recipe", {}), f"{where}, teacher recipe")
-    return TeacherChoice(architecture=str(fields["architecture"]), recipe=recipe, weights=weights)
+    return TeacherChoice(
+        architecture=str(fields["architecture"]),
+        recipe=recipe,
+        weights=weights,
+        seed=_whole(where, "teacher seed", fields.get("seed", 0), 0, 2**31),
+        name=str(fields.get("name", "")),
+    )
+
+
+def _committee(where: str, members: Any) -> tuple[TeacherChoice, ...]:
+    """Members, each stated as a teacher is; their names (by default the architectures) must differ."""
+    if not isinstance(members, (list, tuple)) or not all(isinstance(fields, dict) for fields in members):
+        raise InputError(f"{where}: committee must be a list of teachers", SEE)
+    chosen = tuple(_teacher(f"{where}, committee", fields) for fields in members)
+    twice = [key for key, count in Counter(choice.key for choice in chosen).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: two members of the committee are called {twice[0]}", "give one of them a `name`")
+    return chosen

@@ -14,9 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
 Family = Literal["baseline", "selection", "optimisation", "generation"]
+OWN_STARTS = ("noise", "real")
+"""Values of a parameter `init` that name no method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +28,16 @@ class Needs:
 
     teacher: bool = False
     committee: bool = False
+    """The members of `parameters.pool`, a tuple of names; the empty tuple stands for the setting's whole committee."""
     statistics: bool = False
+    """What those members see in the real images (units/statistics.py)."""
+    priors: bool = False
+    """How well each of those members teaches (units/priors.py)."""
     real_images: bool = False
-    images_of: str | None = None
-    """Another method whose image set is the initialisation (an edge in the graph)."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
-        words = [name for name in ("teacher", "committee", "statistics", "real_images") if getattr(self, name)]
-        return words + ([f"images of {self.images_of}"] if self.images_of else [])
+        return [entry.name for entry in dataclasses.fields(self) if getattr(self, entry.name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class Facts:
     normalisation: Normalisation
     hflip: bool
     """Whether a mirrored image still belongs to its class (False for digits)."""
+    committee: tuple[str, ...] = ()
+    """Names of the setting's further teachers, in its order; what a method uses of them is an input of its units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,8 @@ class Method:
     """'module:function' of type `Synthesis`, imported only when it runs."""
     refuse: Callable[[Any, Facts, int], str | None] = field(default=lambda parameters, facts, ipc: None)
     """(parameters, facts, ipc) to the reason why this cell cannot apply, or None."""
+    variant_of: str = ""
+    """The method whose parameters this one changes (`variant`), or ''."""
 
     def recipe_for(self, data: str) -> Recipe:
         """The recipe for a dataset; 'default' where the paper has none for it."""
@@ -105,6 +113,39 @@ class Method:
         A parameter type that can change the answer (a batch layout) decides with a `per_index` property of its own.
         """
         return bool(getattr(parameters, "per_index", self.per_index))
+
+    def images_of(self, parameters: Any) -> str | None:
+        """The method whose image set these parameters start from, or None for noise and real images.
+
+        A parameter type takes part with a field `init`: "noise", "real" or the name of a method.
+        """
+        start = getattr(parameters, "init", "noise")
+        return None if start in OWN_STARTS else start
+
+    def starts(self) -> list[str]:
+        """Every method that some recipe starts from, sorted: edges of the graph."""
+        found = {self.images_of(recipe.parameters) for recipe in self.recipes.values()}
+        return sorted(name for name in found if name)
+
+    def pool(self, parameters: Any, facts: Facts) -> tuple[str, ...]:
+        """The committee members these parameters use, in order; () without a committee."""
+        return tuple(parameters.pool) or facts.committee if self.needs.committee else ()
+
+    def reason_against(self, parameters: Any, facts: Facts, ipc: int) -> str | None:
+        """Why a cell cannot apply: members the setting's committee lacks, or the method's own reason; or None."""
+        pool = self.pool(parameters, facts)
+        absent = [name for name in pool if name not in facts.committee]
+        if absent or (self.needs.committee and not pool):
+            wanted = ", ".join(absent) or "any member"
+            return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
+        return self.refuse(parameters, facts, ipc)
+
+
+def _absent(what: str) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise InputError(f"this synthesis was given no {what}", "declare it in the method's `needs`")
+
+    return refuse
 
 
 @dataclass(kw_only=True)
@@ -122,6 +163,14 @@ class Request:
     """Loads the real training images; call only if `needs.real_images`."""
     teacher: Callable[[], Any]
     """Loads the teacher, a torch Module in eval mode on `device` (input: normalised NCHW float32)."""
+    committee: Callable[[], Mapping[str, Any]] = field(default_factory=lambda: _absent("committee"))
+    """Loads the members of `parameters.pool` by name, in the pool's order, each as the teacher is loaded."""
+    statistics: Callable[[str], Mapping[str, np.ndarray]] = field(default_factory=lambda: _absent("statistics"))
+    """A member's statistics of the real images, float32 arrays named as in synthesis/real_statistics.py."""
+    priors: Callable[[], Mapping[str, float]] = field(default_factory=lambda: _absent("priors"))
+    """Member to the top-1 accuracy, in percent, of students taught by images distilled from it alone."""
+    initial: Callable[[], np.ndarray] = field(default_factory=lambda: _absent("images to start from"))
+    """This shard's rows of the image set that `parameters.init` names, uint8 (rows, H, W, C), rows as in the result."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
@@ -144,19 +193,43 @@ class SyntheticImages:
 Synthesis = Callable[[Request], SyntheticImages]
 
 
+def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -> Method:
+    """`base` under another name with the given parameters changed in every recipe; same synthesis, own images."""
+    recipes = {
+        data: dataclasses.replace(
+            recipe,
+            parameters=dataclasses.replace(recipe.parameters, **changes),
+            source=f"{', '.join(f'{key}={value!r}' for key, value in changes.items())}; otherwise {recipe.source}",
+            expected="",
+            cost="",
+        )
+        for data, recipe in base.recipes.items()
+    }
+    return dataclasses.replace(
+        base,
+        name=name,
+        title=title,
+        differs=f"{differs} Otherwise: {base.differs}",
+        recipes=recipes,
+        variant_of=base.name,
+    )
+
+
 def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) -> Any:
     """`parameters` with fields replaced; raises UnknownNameError or InputError naming the field."""
-    from dd_assets.errors import InputError, UnknownNameError
-
     known = {item.name: item for item in dataclasses.fields(parameters)}
+    changes = {}
     for name, value in overrides.items():
         if name not in known:
             raise UnknownNameError.of(f"parameter of {owner}", name, known)
         current = getattr(parameters, name)
         numeric = isinstance(current, (int, float)) and isinstance(value, (int, float))
+        if isinstance(current, tuple) and isinstance(value, list):
+            value = tuple(value)
         same_kind = type(value) is type(current) or (isinstance(current, float) and numeric)
         if isinstance(value, bool) is not isinstance(current, bool) or not same_kind:
             raise InputError(
                 f"{owner}: {name}={value!r} is not a {type(current).__name__}", f"give a value like {current!r}"
             )
-    return dataclasses.replace(parameters, **overrides)
+        changes[name] = value
+    return dataclasses.replace(parameters, **changes)

@@ -2,7 +2,8 @@
 
 Belongs here: finding every recipe in the package and in plug-ins; light, no torch. Does not belong: the methods.
 
-A method is a package `dd_assets.methods.<name>` whose `recipe.py` exports METHOD, or an entry point of the group
+A method is a package `dd_assets.methods.<name>` whose `recipe.py` exports METHOD (and VARIANTS, if some of its
+parameter choices deserve rows of their own), or an entry point of the group
 `dd_assets.methods` in any installed distribution that loads a `Method`.
 """
 
@@ -27,7 +28,9 @@ def _declared() -> Iterator[tuple[str, object]]:
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         recipe = f"{module.name}.recipe"
         if module.ispkg and importlib.util.find_spec(recipe) is not None:
-            yield recipe, getattr(importlib.import_module(recipe), "METHOD", None)
+            loaded = importlib.import_module(recipe)
+            yield recipe, getattr(loaded, "METHOD", None)
+            yield from ((recipe, other) for other in getattr(loaded, "VARIANTS", ()))
     for entry in entry_points(group=GROUP):
         yield f"entry point {entry.name} = {entry.value}", entry.load()
 

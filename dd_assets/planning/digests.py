@@ -15,14 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from dd_assets.later import LATER
+
 DIGEST_VERSION = 1
 """Raise it to make every recipe and content digest new; golden digests in tests/planning pin the present one."""
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and NumPy scalars as JSON-able values; raises TypeError for anything else."""
+    """Dataclasses, tuples and NumPy scalars as JSON-able values; raises TypeError for anything else.
+
+    A field made by `dd_assets.later.later` is left out while it has its default: a parameter that a recipe gains must
+    not give every older result another digest.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        stated = {f.name: (f, getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: plain(v) for name, (f, v) in stated.items() if not (f.metadata.get(LATER) and v == f.default)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -6,63 +6,26 @@ Belongs here: what a stage is, and the list of all stages from the registries. D
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
-from typing import Any, Literal
+from graphlib import TopologicalSorter
+from typing import Any
 
-from dd_assets.datasets.registry import Setting, setting, settings
+from dd_assets.datasets.registry import settings
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.methods.contract import Method
+from dd_assets.methods.contract import OWN_STARTS, Facts, Method, with_overrides
 from dd_assets.methods.registry import METHODS
+from dd_assets.planning.cells import Cell, Space, Stage, reference_of, run_named, usable
+from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
 
-Space = Literal["dataset", "grid"]
+__all__ = ["Cell", "Space", "Stage", "protocols", "stage", "stages", "students", "trainings"]
+
 MIN_TRAININGS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One asset partition to resolve."""
-
-    setting: Setting
-    ipc: int = 0
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def partition(self) -> str:
-        """Dagster's partition key in the cell's space."""
-        return f"{self.setting.name}|{self.ipc}" if self.ipc else self.setting.name
-
-    @classmethod
-    def of(cls, partition: str, overrides: Mapping[str, Any] | None = None) -> Cell:
-        """The cell of a partition key such as 'digits' or 'digits|10'; raises UnknownNameError or InputError."""
-        name, _, ipc = partition.partition("|")
-        chosen = setting(name)
-        if ipc and (not ipc.isdigit() or int(ipc) not in chosen.ipc):
-            raise InputError(f"{name} has no IPC {ipc!r}", f"its IPC values are {list(chosen.ipc)}")
-        return cls(setting=chosen, ipc=int(ipc or 0), overrides=dict(overrides or {}))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One asset: its key, its space, what it reads and how a cell becomes units."""
-
-    asset: str
-    space: Space
-    inputs: tuple[str, ...]
-    resolve: Callable[[Cell, Mapping[str, Reference], Engine], Reference]
-    unit_kind: str
-    """The kind whose version is the asset's code version."""
-    checks: tuple[tuple[str, bool, str], ...]
-    """(verdict name, blocking, description), shown as asset checks."""
-    description: str
-    group: str
-    kinds: tuple[str, ...]
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def trainings(method: Method) -> list[tuple[int, int]]:
@@ -71,57 +34,55 @@ def trainings(method: Method) -> list[tuple[int, int]]:
     return [(seed % method.draws, seed) for seed in range(count)]
 
 
-def _reference(asset: str, cell: Cell, manifests: Mapping[str, Manifest], inputs: Mapping[str, Reference]) -> Reference:
-    return Reference(
-        asset=asset,
-        partition=cell.partition,
-        units={key: manifest.recipe_digest for key, manifest in manifests.items()},
-        contents={key: manifest.content for key, manifest in manifests.items()},
-        declared=not cell.overrides and all(reference.declared for reference in inputs.values()),
-    )
-
-
-def _manifest(engine: Engine, reference: Reference, key: str) -> Manifest:
-    """A unit of an input reference; raises VerdictError if it may not be used."""
-    manifest = engine.store.lookup(reference.units[key])
-    if manifest is None:
-        raise InputError(
-            f"{reference.asset} [{reference.partition}]: its unit {key} is not in store {engine.store.root}",
-            "materialize that asset again",
-        )
-    manifest.require_usable()
-    return manifest
-
-
-def _named(units: Mapping[str, Unit], engine: Engine) -> dict[str, Manifest]:
-    return dict(zip(units, engine.run(list(units.values())), strict=True))
-
-
 def _resolve_dataset(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
-    found = _named({"dataset": dataset.plan(cell.setting, engine.raw)}, engine)
-    return _reference("dataset", cell, found, inputs)
+    found = run_named({"dataset": dataset.plan(cell.setting, engine.raw)}, engine)
+    return reference_of("dataset", cell, found, inputs)
 
 
 def _resolve_teacher(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
-    source = _manifest(engine, inputs["dataset"], "dataset")
-    found = _named({"teacher": teacher.plan(cell.setting, source, engine.raw, cell.overrides)}, engine)
-    return _reference("teacher", cell, found, inputs)
+    source = usable(engine, inputs["dataset"], "dataset")
+    found = run_named({"teacher": teacher.plan(cell.setting, source, engine.raw, cell.overrides)}, engine)
+    return reference_of("teacher", cell, found, inputs)
 
 
-def _image_inputs(method: Method, inputs: Mapping[str, Reference], engine: Engine) -> dict[str, Manifest]:
-    wanted = {}
-    if method.needs.real_images:
-        wanted["dataset"] = _manifest(engine, inputs["dataset"], "dataset")
-    if method.needs.teacher:
-        wanted["teacher"] = _manifest(engine, inputs["teacher"], "teacher")
-    return wanted
+def _image_inputs(
+    method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine
+) -> list[dict[str, Manifest]]:
+    """Input name to manifest, per draw; a draw starts from the draw of the same number of the images it starts from."""
+    needs, wanted = method.needs, {}
+    if needs.real_images:
+        wanted["dataset"] = usable(engine, inputs["dataset"], "dataset")
+    if needs.teacher:
+        wanted["teacher"] = usable(engine, inputs["teacher"], "teacher")
+    for member in method.pool(parameters, facts):
+        wanted[f"committee/{member}"] = usable(engine, inputs["committee"], member)
+        if needs.statistics:
+            wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
+    if needs.priors:
+        wanted["priors"] = usable(engine, inputs["priors"], "priors")
+    start = method.images_of(parameters)
+    if start is None:
+        return [wanted] * method.draws
+    asset = f"{start}/synthetic_images"
+    if asset not in inputs:
+        raise InputError(
+            f"{method.name} does not start from {start} in any recipe, so the graph has no such edge",
+            f"init can be one of {', '.join([*OWN_STARTS, *method.starts()])} here; a recipe adds others",
+        )
+    draws = len(inputs[asset].units)
+    return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
 
 
 def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
-    described = dataset.facts(cell.setting, _manifest(engine, inputs["dataset"], "dataset"))
-    per_draw = images.plan(
-        method, cell.setting, described, cell.ipc, _image_inputs(method, inputs, engine), cell.overrides
-    )
+    described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+    parameters = with_overrides(method.recipe_for(cell.setting.data).parameters, cell.overrides, method.name)
+    reason = method.reason_against(parameters, described, cell.ipc)
+    if reason:
+        raise InputError(
+            f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
+        )
+    given = _image_inputs(method, parameters, described, inputs, engine)
+    per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
     shards = iter(engine.run([unit for draw in per_draw for unit in draw]))
     asset = f"{method.name}/synthetic_images"
     sets = {}
@@ -131,7 +92,7 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
             part.require_usable()
         label = f"{asset} {cell.partition}"
         sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
-    return _reference(asset, cell, _named(sets, engine), inputs)
+    return reference_of(asset, cell, run_named(sets, engine), inputs)
 
 
 def protocols(cell: Cell, student: str) -> dict[str, Protocol]:
@@ -148,7 +109,7 @@ def _label_key(draw: int, seed: int, protocol: Protocol) -> str:
 
 def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     asset = f"{method.name}/soft_labels"
-    teacher_manifest = _manifest(engine, inputs["teacher"], "teacher")
+    teacher_manifest = usable(engine, inputs["teacher"], "teacher")
     wanted: dict[str, Unit] = {}
     expected = 0
     for student in cell.setting.students:
@@ -156,7 +117,7 @@ def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference],
         if protocol is None:
             continue
         for draw, seed in trainings(method):
-            source = _manifest(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}")
+            source = usable(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}")
             key = _label_key(draw, seed, protocol)
             if key not in wanted:
                 expected += labels.estimated_bytes(source.summary["rows"], len(cell.setting.classes), protocol)
@@ -164,7 +125,7 @@ def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference],
                 cell.setting, source, teacher_manifest, protocol, seed, f"{asset} {cell.partition} {key}"
             )
     engine.announce(f"{asset} {cell.partition}: {len(wanted)} label tables, about {expected / 1e6:.1f} MB before zstd")
-    return _reference(asset, cell, _named(wanted, engine), inputs)
+    return reference_of(asset, cell, run_named(wanted, engine), inputs)
 
 
 def _resolve_score(
@@ -173,22 +134,22 @@ def _resolve_score(
     asset = f"{method.name}/score_{student}"
     if student not in cell.setting.students:
         raise InputError(f"{cell.setting.name} does not score {student}", f"students: {list(cell.setting.students)}")
-    test = _manifest(engine, inputs["dataset"], "dataset")
+    test = usable(engine, inputs["dataset"], "dataset")
     wanted: dict[str, Unit] = {}
     for mode, protocol in protocols(cell, student).items():
         for draw, seed in trainings(method):
             given = {
-                "images": _manifest(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}"),
+                "images": usable(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}"),
                 "dataset": test,
             }
             if mode == "soft":
                 table = _label_key(draw, seed, protocol)
-                given["labels"] = _manifest(engine, inputs[f"{method.name}/soft_labels"], table)
+                given["labels"] = usable(engine, inputs[f"{method.name}/soft_labels"], table)
                 if protocol.label_storage == "online":
-                    given["teacher"] = _manifest(engine, inputs["teacher"], "teacher")
+                    given["teacher"] = usable(engine, inputs["teacher"], "teacher")
             key = f"{mode}/draw{draw}/seed{seed}"
             wanted[key] = training.plan(cell.setting, student, protocol, seed, given, f"{asset} {cell.partition} {key}")
-    return _reference(asset, cell, _named(wanted, engine), inputs)
+    return reference_of(asset, cell, run_named(wanted, engine), inputs)
 
 
 def students() -> list[str]:
@@ -200,12 +161,14 @@ def _method_stages(method: Method) -> list[Stage]:
     name = method.name
     tags = {"dd/method": name, "dd/family": method.family}
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
-    needed = ("dataset", "teacher") if method.needs.teacher else ("dataset",)
+    needs = method.needs
+    read = {"teacher": needs.teacher, "committee": needs.committee, "statistics": needs.statistics}
+    needed = ("dataset", *(asset for asset, wanted in {**read, "priors": needs.priors}.items() if wanted))
     return [
         Stage(
             asset=f"{name}/synthetic_images",
             space="grid",
-            inputs=needed,
+            inputs=(*needed, *(f"{start}/synthetic_images" for start in method.starts())),
             resolve=lambda cell, inputs, engine: _resolve_images(method, cell, inputs, engine),
             unit_kind=f"images/{name}",
             checks=(
@@ -285,7 +248,9 @@ def stages() -> dict[str, Stage]:
             kinds=("pytorch",),
         ),
     ]
-    made = [*roots, *(stage for method in METHODS().values() for stage in _method_stages(method))]
+    known = METHODS()
+    order = TopologicalSorter({name: method.starts() for name, method in known.items()}).static_order()
+    made = [*roots, *committee_stages(), *(stage for name in order for stage in _method_stages(known[name]))]
     return {stage.asset: stage for stage in made}
 
 

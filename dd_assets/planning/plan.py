@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from dd_assets.datasets.registry import Setting, settings
 from dd_assets.methods.registry import method
+from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.explain import explain
 from dd_assets.planning.graph import Cell, Stage, stages
@@ -134,7 +135,7 @@ class Planner:
     def blocked_reason(self, stage: Stage, cell: Cell) -> str:
         """Why a cell can never apply, or ''; method limits are known once the dataset is in the store."""
         if stage.space == "dataset":
-            return ""
+            return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else ""
         student = stage.tags.get("dd/student")
         if student and student not in cell.setting.students:
             return f"{cell.setting.name} does not score {student}"
@@ -144,7 +145,7 @@ class Planner:
             return ""
         chosen = method(stage.tags["dd/method"])
         parameters = chosen.recipe_for(cell.setting.data).parameters
-        return chosen.refuse(parameters, dataset.facts(cell.setting, manifest), cell.ipc) or ""
+        return chosen.reason_against(parameters, dataset.facts(cell.setting, manifest), cell.ipc) or ""
 
 
 def partitions_of(stage: Stage, entry: Setting) -> list[str]:

@@ -32,19 +32,6 @@ POINTS = 100
 """The curves have at most about this many points."""
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images optimised together: IPC index and class of each, int64 (n,); equal only to itself."""
-
-    indices: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Index and class of the first image: the name of the batch in random streams."""
-        return int(self.indices[0]), int(self.labels[0])
-
-
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(viewed images (n, C, S, S), labels (n,)) to the loss, a scalar, and the figures to record."""
 
@@ -72,30 +59,6 @@ class Recovery:
     """Names of the objective's figures, in the order of the curves."""
 
 
-def batches_of(first: int, last: int, classes: int, size: int, layout: str) -> list[Batch]:
-    """The batches of IPC indices `first` to `last` - 1, in row order (index, class).
-
-    "one_per_class": chunks of `size` classes of one index, as the original. "whole_set": chunks of `size` rows of the
-    whole set, so that ten classes may fill a batch of one hundred; the batch statistics then mix several images of a
-    class, and image k depends on how many images there are.
-    """
-    indices, labels = np.divmod(np.arange(first * classes, last * classes), classes)
-    span = classes if layout == "one_per_class" else len(labels)
-    starts = [group + offset for group in range(0, len(labels), span) for offset in range(0, span, size)]
-    ends = [min(start + size, (start // span + 1) * span) for start in starts]
-    return [Batch(indices[start:end], labels[start:end]) for start, end in zip(starts, ends, strict=True)]
-
-
-def requested_batches(request: Request, name: str) -> list[Batch]:
-    """`batches_of` the request; raises InputError where layout "whole_set" is asked for a part of the set."""
-    parameters = request.parameters
-    if not parameters.per_index and (request.first, request.last) != (0, request.ipc):
-        raise InputError(f"{name}: layout 'whole_set' cannot be computed in parts", "request all IPC indices at once")
-    return batches_of(
-        request.first, request.last, len(request.facts.classes), parameters.batch, parameters.batch_layout
-    )
-
-
 def noise(request: Request, batch: Batch, name: str) -> Tensor:
     """N(0, 1) in normalised space, float32 (n, C, S, S), one stream per (index, class), hence free of the batching."""
     shape = (request.facts.channels, request.facts.size, request.facts.size)
@@ -118,6 +81,27 @@ def starting_from(start: SyntheticImages, request: Request) -> Callable[[Batch],
         return normalised(start.images[rows], request.facts.normalisation, request.device)
 
     return initial
+
+
+def start_of(request: Request, real: Callable[[], SyntheticImages] | None = None) -> SyntheticImages | None:
+    """The images that `parameters.init` names: None for noise, `real()` for "real", else another method's rows.
+
+    Raises InputError for "real" where the method has no choice of real images of its own (`real` is None).
+    """
+    init = request.parameters.init
+    if init == "noise":
+        return None
+    if init == "real":
+        if real is None:
+            raise InputError("this method has no choice of real images of its own", "use init: random")
+        return real()
+    rows = np.arange((request.last - request.first) * len(request.facts.classes))
+    return SyntheticImages(images=request.initial(), labels=rows % len(request.facts.classes))
+
+
+def beginning(request: Request, name: str, start: SyntheticImages | None) -> Callable[[Batch], Tensor]:
+    """Where a batch begins, normalised: rows of `start`, or noise of the method's own stream where that is None."""
+    return starting_from(start, request) if start else lambda batch: noise(request, batch, name)
 
 
 def shared_views(request: Request, name: str, floor: Callable[[int], float]) -> Callable[[Batch, int], SharedView]:

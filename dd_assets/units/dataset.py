@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.registry import VALIDATION, Setting
 from dd_assets.methods.contract import Facts
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
@@ -27,6 +27,7 @@ def plan(setting: Setting, raw: RawData) -> Unit:
             "size": setting.size,
             "channels": setting.channels,
             "normalisation": setting.normalisation,
+            **({"tune": VALIDATION} if setting.tune_of else {}),
         },
         inputs={"source": raw.fingerprint(setting)},
         setting=setting.name,
@@ -78,4 +79,5 @@ def facts(setting: Setting, dataset: Manifest) -> Facts:
         channels=setting.channels,
         normalisation=setting.normalisation,
         hflip=setting.hflip,
+        committee=tuple(choice.key for choice in setting.committee),
     )

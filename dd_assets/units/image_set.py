@@ -12,9 +12,8 @@ import numpy as np
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units.images import IMAGES
 from dd_assets.units.kinds import kind_of
-from dd_assets.units.tables import read_images, write_images
+from dd_assets.units.tables import IMAGES, read_images, write_images
 
 CONTACT_SHEET = "contact_sheet.png"
 

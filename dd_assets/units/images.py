@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dd_assets.datasets.registry import Setting, setting
-from dd_assets.errors import InputError
-from dd_assets.methods.contract import Facts, Method, Request, SyntheticImages, with_overrides
+from dd_assets.methods.contract import Facts, Method, Request, SyntheticImages
 from dd_assets.methods.registry import method as method_named
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
+from dd_assets.units import image_set, priors, statistics
 from dd_assets.units import teacher as teacher_unit
 from dd_assets.units.kinds import kind_of
-from dd_assets.units.tables import write_images
+from dd_assets.units.tables import IMAGES, write_images
 
-IMAGES = "images.parquet"
+_NOT_IN_RECIPE = ("setting", "train_counts", "committee")
+"""Facts that a unit's inputs hold, or that change nothing: a further committee member must not touch the others."""
 
 
 def plan(
@@ -31,15 +32,12 @@ def plan(
     chosen: Setting,
     facts: Facts,
     ipc: int,
-    inputs: Mapping[str, Manifest],
-    overrides: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Manifest]],
+    parameters: Any,
 ) -> list[list[Unit]]:
-    """The shards of every draw of a cell; raises InputError if the cell cannot apply."""
-    parameters = with_overrides(method.recipe_for(chosen.data).parameters, overrides, method.name)
-    reason = method.refuse(parameters, facts, ipc)
-    if reason:
-        raise InputError(f"{method.name} on {chosen.name} at IPC {ipc}: {reason}", "choose a smaller IPC or a dataset")
+    """The shards of every draw of a cell, given each draw's inputs; the cell must apply (Method.reason_against)."""
     per_index = method.shards_by_index(parameters)
+    pool = list(method.pool(parameters, facts))
     bounds = [(k, k + 1) for k in range(ipc)] if per_index else [(0, ipc)]
     return [
         [
@@ -48,16 +46,15 @@ def plan(
                 version=kind_of(f"images/{method.name}").version,
                 parameters={
                     "method": plain(parameters),
-                    "facts": {
-                        key: value for key, value in plain(facts).items() if key not in ("setting", "train_counts")
-                    },
+                    "facts": {key: value for key, value in plain(facts).items() if key not in _NOT_IN_RECIPE},
                     "first": first,
                     "last": last,
                     **({} if per_index else {"ipc": ipc}),
+                    **({"pool": pool} if pool else {}),
                 },
-                inputs={name: manifest.content for name, manifest in inputs.items()},
+                inputs={name: manifest.content for name, manifest in inputs[draw].items()},
                 seed=draw,
-                sources={name: manifest.recipe_digest for name, manifest in inputs.items()},
+                sources={name: manifest.recipe_digest for name, manifest in inputs[draw].items()},
                 setting=chosen.name,
                 label=f"{method.name}/synthetic_images {chosen.name}|{ipc}",
             )
@@ -83,6 +80,10 @@ def compute(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         train=lambda: work.raw.load(unit.setting, unit.inputs["dataset"])[0],
         teacher=functools.partial(teacher_unit.load, work),
+        committee=lambda: {name: teacher_unit.load(work, f"committee/{name}") for name in given["pool"]},
+        statistics=functools.partial(statistics.load, work),
+        priors=functools.partial(priors.load, work),
+        initial=functools.partial(_initial, work, given["first"], given["last"], len(facts.classes)),
         device=work.device,
         checkpoints=work.checkpoints,
     )
@@ -97,6 +98,12 @@ def compute(unit: Unit, work: Work) -> Product:
         summary={"rows": len(made.labels), "columns": sorted(made.columns)},
         measurements={"curves": {name: [float(v) for v in values] for name, values in made.curves.items()}},
     )
+
+
+def _initial(work: Work, first: int, last: int, classes: int) -> np.ndarray:
+    """Rows (index, class) of the IPC indices `first` to `last` - 1 of the image set to start from."""
+    images, _ = image_set.load(work, "initial")
+    return images[first * classes : last * classes]
 
 
 def _facts(unit: Unit, work: Work) -> Facts:

@@ -39,6 +39,8 @@ def kinds() -> dict[str, Kind]:
         "image_set": _own("image_set", 1, exclusive=True),
         "labels": _own("labels", 1),
         "training": _own("training", 1),
+        "statistics": _own("statistics", 1),
+        "priors": _own("priors", 1, exclusive=True),
         "leaderboard": _own("leaderboard", 1, exclusive=True),
     }
     for name, method in METHODS().items():

@@ -16,6 +16,9 @@ from PIL import Image
 if TYPE_CHECKING:
     import pyarrow as pa
 
+IMAGES = "images.parquet"
+"""The payload of every unit that holds images."""
+
 
 def _column(values: np.ndarray) -> pa.Array:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.registry import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
 from dd_assets.models.registry import TeacherRecipe
@@ -28,20 +28,27 @@ from dd_resources.raw_data import RawData, file_digest
 CHECKPOINT = "teacher.safetensors"
 
 
-def plan(setting: Setting, dataset: Manifest, raw: RawData, overrides: Mapping[str, Any]) -> Unit:
-    """The unit that trains or imports a setting's teacher."""
-    recipe = with_overrides(setting.teacher.recipe, overrides, f"teacher of {setting.name}")
+def plan(
+    setting: Setting,
+    dataset: Manifest,
+    raw: RawData,
+    overrides: Mapping[str, Any],
+    choice: TeacherChoice | None = None,
+) -> Unit:
+    """The unit that trains or imports a setting's teacher, or one member of its committee (`choice`)."""
+    choice = choice or setting.teacher
+    recipe = with_overrides(choice.recipe, overrides, f"teacher {choice.key} of {setting.name}")
     parameters = plain(recipe)
     parameters.pop("source")
     inputs = {"dataset": dataset.content}
-    if setting.teacher.weights:
+    if choice.weights:
         parameters = {"imported": True, "accuracy_floor": recipe.accuracy_floor}
-        inputs["weights"] = _weights_digest(raw, setting.teacher.weights)
+        inputs["weights"] = _weights_digest(raw, choice.weights)
     return Unit(
         name="teacher",
         version=kind_of("teacher").version,
         parameters={
-            "architecture": setting.teacher.architecture,
+            "architecture": choice.architecture,
             "classes": setting.classes,
             "normalisation": setting.normalisation,
             "channels": setting.channels,
@@ -49,10 +56,10 @@ def plan(setting: Setting, dataset: Manifest, raw: RawData, overrides: Mapping[s
             **parameters,
         },
         inputs=inputs,
-        seed=0,
+        seed=choice.seed,
         sources={"dataset": dataset.recipe_digest},
         setting=setting.name,
-        label=f"teacher {setting.name}",
+        label=f"teacher {setting.name} {choice.key}",
     )
 
 
@@ -62,6 +69,14 @@ def _weights_digest(raw: RawData, name: str) -> str:
     if not path.is_file():
         raise InputError(f"teacher file {path} does not exist", "check `weights` of the setting and DD_DATA_ROOT")
     return file_digest(path)
+
+
+def _weights_name(chosen: Setting, raw: RawData, digest: str) -> str:
+    """Which of the setting's weights have that digest; raises InputError if none has it any more."""
+    for choice in (chosen.teacher, *chosen.committee):
+        if choice.weights and _weights_digest(raw, choice.weights) == digest:
+            return choice.weights
+    raise InputError(f"the teacher weights of {chosen.name} changed after they were planned", "start again")
 
 
 def compute(unit: Unit, work: Work) -> Product:
@@ -87,15 +102,16 @@ def compute(unit: Unit, work: Work) -> Product:
         "size": facts["size"],
     }
     if facts.get("imported"):
+        weights = _weights_name(chosen, work.raw, unit.inputs["weights"])
         state, found = import_weights(
-            Path(work.raw.root) / str(chosen.teacher.weights),
+            Path(work.raw.root) / weights,
             architecture=facts["architecture"],
             classes=facts["classes"],
             channels=facts["channels"],
             size=facts["size"],
             normalisation=normalisation,
         )
-        metadata["source"] = found.get("source", str(chosen.teacher.weights))
+        metadata["source"] = found.get("source", weights)
     else:
         names = [field.name for field in dataclasses.fields(TeacherRecipe) if field.name != "source"]
         model = build_model(
@@ -164,7 +180,8 @@ def _verdicts(accuracy: float, per_class: list[float], floor: float, classes: An
     )
 
 
-@functools.lru_cache(maxsize=4)
+# A committee is loaded again for every shard.
+@functools.lru_cache(maxsize=12)
 def _load(data: bytes, device: str) -> Any:
     from dd_assets.models.checkpoint import load_classifier, read
 

@@ -199,7 +199,7 @@ def test_declarations(name: str) -> None:
     assert declared.draws == (3 if name == "kmeans" else 1)
     assert declared.family == "selection"
     few = dataclasses.replace(facts(), train_counts=(142, 9, *[142] * 8))
-    parameters = declared.recipes["digits"].parameters
+    parameters = declared.recipe_for("digits").parameters
     assert declared.refuse(parameters, few, 10) == "class '1' has 9 training images, IPC 10 needs 10 different ones"
     assert declared.refuse(parameters, facts(), 50) is None
 

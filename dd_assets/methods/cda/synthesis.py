@@ -9,7 +9,15 @@ Source: VILA-Lab/SRe2L 8d00cba, CDA/recover_cda_in1k.py.
 from __future__ import annotations
 
 from dd_assets.methods.contract import Request, SyntheticImages
-from dd_assets.synthesis.recover import Recovery, ce_and_bn, noise, recover, requested_batches, shared_views
+from dd_assets.synthesis.recover import (
+    Recovery,
+    beginning,
+    ce_and_bn,
+    recover,
+    requested_batches,
+    shared_views,
+    start_of,
+)
 from dd_assets.synthesis.schedules import crop_floor_at, learning_rate_at
 
 
@@ -31,7 +39,7 @@ def synthesise(request: Request) -> SyntheticImages:
             name="cda",
             iterations=total,
             batches=batches,
-            initial=lambda batch: noise(request, batch, "cda"),
+            initial=beginning(request, "cda", start_of(request)),
             rate=lambda at: learning_rate_at(at, total, parameters.learning_rate),
             view=shared_views(request, "cda", floor),
             objective=lambda batch: ce_and_bn(teacher, parameters.r_bn, parameters.first_bn_multiplier),

@@ -4,7 +4,7 @@ Paper: Shen, Sherif, Yin, Shao, "DELT: A Simple Diversity-driven EarlyLate Train
 2025, arXiv 2411.19946. Original code: VILA-Lab/DELT f2f81ca, data_selection.py and recover/recover.py.
 Differs: probabilities are compared in float64, where float32 ties at 1; images are scored and started at the
 setting's size with the teacher's own normalisation (the original resizes to 8/7 and crops, and scores with ImageNet's
-statistics); a batch holds whole classes; images of RDED as a beginning are not offered. Lossless, seeded, in-house
+statistics); a batch holds whole classes. Lossless, seeded, in-house
 teachers, RD3 evaluation instead of RandAugment.
 Expected: own protocol, ResNet-18, IPC 1/10/50: CIFAR-10 24.0/43.0/64.9, Tiny-ImageNet 9.3/43.0/55.7, ImageNette
 24.1/66.0/88.2; ImageNet-1K 10/50/100 45.8/59.2/62.4; not in RD3's tables. Hardware and time: an image takes 58 % (IPC
@@ -18,7 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.later import later
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
 from dd_assets.methods.random import recipe as random
 from dd_assets.methods.sre2l import recipe as sre2l
 
@@ -45,6 +46,8 @@ class Parameters:
     """Applied only where a mirrored image keeps its class."""
     jitter: int = 0
     jitter_symmetric: bool = False
+    init: str = later("real")
+    """Where images begin: "real" (median probability), "noise", or the name of a method whose images they are."""
 
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
@@ -115,3 +118,5 @@ METHOD = Method(
     synthesis="dd_assets.methods.delt.synthesis:synthesise",
     refuse=refuse,
 )
+
+VARIANTS = (variant(METHOD, "delt_init", "DELT, not optimised", "No iterations: its initial images.", iterations=0),)

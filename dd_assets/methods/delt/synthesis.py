@@ -14,7 +14,7 @@ import numpy as np
 
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Request, SyntheticImages
-from dd_assets.synthesis.recover import Batch, Recovery, ce_and_bn, recover, shared_views, starting_from
+from dd_assets.synthesis.recover import Batch, Recovery, beginning, ce_and_bn, recover, shared_views, start_of
 from dd_assets.synthesis.schedules import crop_floor_at, learning_rate_at
 from dd_assets.synthesis.selection import by_median_probability, select
 
@@ -50,7 +50,7 @@ def synthesise(request: Request) -> SyntheticImages:
     if (request.first, request.last) != (0, request.ipc):
         raise InputError("delt: cannot be computed in parts", "request all IPC indices at once")
     teacher = request.teacher()
-    start = select(request, by_median_probability(request, teacher))
+    start = start_of(request, lambda: select(request, by_median_probability(request, teacher)))
     entry = entry_iterations(request.ipc, parameters.rounds, total)
 
     def floor(at: int) -> float:
@@ -62,11 +62,11 @@ def synthesise(request: Request) -> SyntheticImages:
             name="delt",
             iterations=total,
             batches=class_major_batches(request.ipc, len(request.facts.classes), parameters.batch),
-            initial=starting_from(start, request),
+            initial=beginning(request, "delt", start),
             rate=lambda at: learning_rate_at(at, total, parameters.learning_rate),
             view=shared_views(request, "delt", floor),
             objective=lambda batch: ce_and_bn(teacher, parameters.r_bn, parameters.first_bn_multiplier),
             active=lambda batch, at: entry[batch.indices] <= at,
         ),
     )
-    return dataclasses.replace(made, columns=start.columns)
+    return dataclasses.replace(made, columns=start.columns) if start else made

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.later import later
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
 from dd_assets.methods.random import recipe as random
 from dd_assets.methods.sre2l import recipe as sre2l
 
@@ -33,6 +34,8 @@ class Parameters(sre2l.Parameters):
     """Length of the whole adjustment at most, in the norm over all parameters together."""
     r_var: float = 2.0
     """Further weight of the variance distance, within r_bn; the mean distance does not get it."""
+    init: str = later("real")
+    """Where images begin: "real" (random real images), "noise", or the name of a method whose images they are."""
     compat: bool = False
     """As the released code: a batch starts from the adjusted weights of the batch before it, per IPC index."""
 
@@ -109,3 +112,5 @@ METHOD = Method(
     synthesis="dd_assets.methods.dwa.synthesis:synthesise",
     refuse=refuse,
 )
+
+VARIANTS = (variant(METHOD, "dwa_init", "DWA, not optimised", "No iterations: its initial images.", iterations=0),)

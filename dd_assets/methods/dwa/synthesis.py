@@ -22,11 +22,12 @@ from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Batch,
     Recovery,
+    beginning,
     ce_and_bn,
     recover,
     requested_batches,
     shared_views,
-    starting_from,
+    start_of,
 )
 from dd_assets.synthesis.schedules import learning_rate_at
 from dd_assets.synthesis.selection import Choice, select
@@ -75,8 +76,8 @@ def synthesise(request: Request) -> SyntheticImages:
     where a class has too few images.
     """
     parameters, batches = request.parameters, requested_batches(request, "dwa")
-    teacher, start = request.teacher(), select(request, _draw(request))
-    initial = starting_from(start, request)
+    teacher, start = request.teacher(), start_of(request, lambda: select(request, _draw(request)))
+    initial = beginning(request, "dwa", start)
     view = shared_views(request, "dwa", lambda at: parameters.crop_scale_min)
 
     def teacher_for(batch: Batch) -> nn.Module:
@@ -104,4 +105,4 @@ def synthesise(request: Request) -> SyntheticImages:
             ),
         ),
     )
-    return dataclasses.replace(made, columns=start.columns)
+    return dataclasses.replace(made, columns=start.columns) if start else made

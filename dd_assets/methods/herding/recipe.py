@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.methods.contract import Method, Needs, Recipe
 from dd_assets.methods.random import recipe as random
 
 
@@ -22,17 +22,11 @@ class Parameters:
     """Herding has nothing to choose."""
 
 
-def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
-    """The reason why a class cannot give `ipc` different images, or None."""
-    return random.refuse(random.Parameters(), facts, ipc)
-
-
 _RECIPE = Recipe(
     parameters=Parameters(),
     source="no parameters",
     cost="one teacher pass over the training images",
 )
-_DATA = ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet", "imagenette", "imagewoof", "imagenet1k")
 
 METHOD = Method(
     name="herding",
@@ -50,11 +44,7 @@ METHOD = Method(
     draws=1,
     per_index=False,
     needs=Needs(teacher=True, real_images=True),
-    recipes={
-        "digits": _RECIPE,
-        **dict.fromkeys(_DATA, _RECIPE),
-        "default": _RECIPE,
-    },
+    recipes={"default": _RECIPE},
     synthesis="dd_assets.methods.herding.synthesis:synthesise",
-    refuse=refuse,
+    refuse=random.refuse,
 )

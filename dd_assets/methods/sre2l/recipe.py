@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.later import later
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Parameters:
     """Largest cyclic shift in pixels, per axis."""
     jitter_symmetric: bool = False
     """Shifts in [-jitter, jitter] instead of [0, jitter]."""
+    init: str = later("noise")
+    """Where images begin: "noise", or the name of a method whose images they are."""
 
     @property
     def per_index(self) -> bool:
@@ -139,4 +142,9 @@ METHOD = Method(
     },
     synthesis="dd_assets.methods.sre2l.synthesis:synthesise",
     refuse=refuse,
+)
+
+VARIANTS = tuple(
+    variant(METHOD, f"sre2l_{start}", f"SRe2L from {start}", f"Begins from {start}'s images (RD3 Table 4).", init=start)
+    for start in ("random", "rded")
 )

@@ -12,11 +12,12 @@ from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Recovery,
     batches_of,
+    beginning,
     ce_and_bn,
-    noise,
     recover,
     requested_batches,
     shared_views,
+    start_of,
 )
 from dd_assets.synthesis.schedules import learning_rate_at
 
@@ -38,7 +39,7 @@ def synthesise(request: Request) -> SyntheticImages:
             name="sre2l",
             iterations=parameters.iterations,
             batches=batches,
-            initial=lambda batch: noise(request, batch, "sre2l"),
+            initial=beginning(request, "sre2l", start_of(request)),
             rate=lambda at: learning_rate_at(at, parameters.iterations, parameters.learning_rate),
             view=shared_views(request, "sre2l", lambda at: parameters.crop_scale_min),
             objective=lambda batch: ce_and_bn(teacher, parameters.r_bn, parameters.first_bn_multiplier),

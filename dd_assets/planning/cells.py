@@ -1,0 +1,89 @@
+"""Cells and stages: what an asset and one of its partitions are, before anybody says which there are.
+
+Belongs here: the two types and what every stage's `resolve` needs. Does not belong: the stages (graph.py,
+committees.py), Dagster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dd_assets.datasets.registry import Setting, setting
+from dd_assets.errors import InputError
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.unit import Manifest, Reference, Unit
+
+Space = Literal["dataset", "grid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One asset partition to resolve."""
+
+    setting: Setting
+    ipc: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def partition(self) -> str:
+        """Dagster's partition key in the cell's space."""
+        return f"{self.setting.name}|{self.ipc}" if self.ipc else self.setting.name
+
+    @classmethod
+    def of(cls, partition: str, overrides: Mapping[str, Any] | None = None) -> Cell:
+        """The cell of a partition key such as 'digits' or 'digits|10'; raises UnknownNameError or InputError."""
+        name, _, ipc = partition.partition("|")
+        chosen = setting(name)
+        if ipc and (not ipc.isdigit() or int(ipc) not in chosen.ipc):
+            raise InputError(f"{name} has no IPC {ipc!r}", f"its IPC values are {list(chosen.ipc)}")
+        return cls(setting=chosen, ipc=int(ipc or 0), overrides=dict(overrides or {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One asset: its key, its space, what it reads and how a cell becomes units."""
+
+    asset: str
+    space: Space
+    inputs: tuple[str, ...]
+    resolve: Callable[[Cell, Mapping[str, Reference], Engine], Reference]
+    unit_kind: str
+    """The kind whose version is the asset's code version."""
+    checks: tuple[tuple[str, bool, str], ...]
+    """(verdict name, blocking, description), shown as asset checks."""
+    description: str
+    group: str
+    kinds: tuple[str, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def reference_of(
+    asset: str, cell: Cell, manifests: Mapping[str, Manifest], inputs: Mapping[str, Reference]
+) -> Reference:
+    """The reference of a resolved cell; not declared if the cell or any input was overridden."""
+    return Reference(
+        asset=asset,
+        partition=cell.partition,
+        units={key: manifest.recipe_digest for key, manifest in manifests.items()},
+        contents={key: manifest.content for key, manifest in manifests.items()},
+        declared=not cell.overrides and all(reference.declared for reference in inputs.values()),
+    )
+
+
+def usable(engine: Engine, reference: Reference, key: str) -> Manifest:
+    """A unit of an input reference; raises VerdictError if it may not be used."""
+    manifest = engine.store.lookup(reference.units[key])
+    if manifest is None:
+        raise InputError(
+            f"{reference.asset} [{reference.partition}]: its unit {key} is not in store {engine.store.root}",
+            "materialize that asset again",
+        )
+    manifest.require_usable()
+    return manifest
+
+
+def run_named(units: Mapping[str, Unit], engine: Engine) -> dict[str, Manifest]:
+    """The manifests of these units under the same names; missing ones are computed."""
+    return dict(zip(units, engine.run(list(units.values())), strict=True))
