@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dd_assets.datasets.arrays import Normalisation
+from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.models.registry import TeacherRecipe
@@ -38,7 +39,8 @@ class TeacherChoice:
     name: str = ""
     """What recipes call this member of a committee; '' stands for the architecture."""
     weights: str | None = None
-    """A .safetensors file, relative to DD_DATA_ROOT or absolute; None trains the teacher here."""
+    """A .safetensors file, relative to DD_DATA_ROOT or absolute, or published weights: "torchvision:<enum>.<name>",
+    "timm:<model>" (models/pretrained.py); None trains the teacher here."""
 
     @property
     def key(self) -> str:
@@ -74,6 +76,8 @@ class Setting:
     priors: PriorSource = "measured"
     """How committee members are weighted: by students on a validation part of the training split, by CV-DD's
     published figures, or all alike."""
+    generators: Generators = field(default_factory=Generators)
+    """What the generation methods sample from."""
     tune_of: str = ""
     """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]

@@ -53,7 +53,7 @@ def read(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_classifier(state: Mapping[str, Tensor], metadata: Mapping[str, Any], device: str = "cpu") -> nn.Module:
     """The network of a checkpoint, frozen, in evaluation mode on `device`; raises InputError if the keys do not fit."""
     model = _blank(metadata["architecture"], len(metadata["classes"]), metadata["channels"], metadata["size"])
-    _check_keys(state, model, metadata["architecture"], f"checkpoint of {metadata['architecture']}")
+    check_keys(state, model, metadata["architecture"], f"checkpoint of {metadata['architecture']}")
     model.load_state_dict(dict(state), strict=False)
     return model.to(device).eval().requires_grad_(False)
 
@@ -96,7 +96,7 @@ def import_weights(
     _check_classes(stated.get("classes"), classes, path)
     model = _blank(architecture, len(classes), channels, size)
     _check_head(state, model, len(classes), path)
-    _check_keys(state, model, architecture, str(path))
+    check_keys(state, model, architecture, str(path))
     chosen = _normalisation(stated, normalisation, path)
     return state, {
         "architecture": architecture,
@@ -157,7 +157,8 @@ def _check_head(state: Mapping[str, Tensor], model: nn.Module, classes: int, pat
         )
 
 
-def _check_keys(state: Mapping[str, Tensor], model: nn.Module, architecture: str, what: str) -> None:
+def check_keys(state: Mapping[str, Tensor], model: nn.Module, architecture: str, what: str) -> None:
+    """Raise InputError, naming `what` and a few keys, unless `state` has exactly the tensors of `model`."""
     # The batch counter takes no part in evaluation and many public checkpoints leave it out.
     expected = {name: value.shape for name, value in model.state_dict().items()}
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]

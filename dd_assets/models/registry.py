@@ -17,17 +17,35 @@ class Architecture:
     """One network family member; `build` in architectures.py makes it for any class count, channels and size."""
 
     name: str
-    family: Literal["convnet", "cifar_resnet", "torchvision"]
+    family: Literal["convnet", "cifar_resnet", "wide_resnet", "pooled_resnet", "torchvision", "timm"]
     summary: str
     min_size: int = 8
+    batch_norm: bool = True
+    """Whether it has batch norm layers, without which a recovery has nothing to match."""
+
+    def activation_floats(self, size: int) -> float:
+        """Floats kept for the backward pass to the input, per image and pixel, at this size (`ACTIVATIONS`)."""
+        small, large = ACTIVATIONS[self.name]
+        return small if size < 64 else large
 
 
-def _convnet(width: int, depth: int) -> Architecture:
+def _convnet(width: int, depth: int, instance_norm: bool = False) -> Architecture:
     return Architecture(
-        name=f"convnet{depth}_w{width}",
+        name=f"convnet{depth}_w{width}{'_in' if instance_norm else ''}",
         family="convnet",
-        summary=f"{depth} blocks of conv3x3-{width}, batch norm, ReLU, average pool 2",
+        summary=f"{depth} blocks of conv3x3-{width}, {'instance' if instance_norm else 'batch'} norm, ReLU, pool 2",
         min_size=2**depth,
+        batch_norm=not instance_norm,
+    )
+
+
+def _torchvision(name: str, title: str, small: str, min_size: int = 8, batch_norm: bool = True) -> Architecture:
+    return Architecture(
+        name=name,
+        family="torchvision",
+        summary=f"torchvision {title}; below 64 px {small}",
+        min_size=min_size,
+        batch_norm=batch_norm,
     )
 
 
@@ -35,7 +53,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
         _convnet(64, 2),
-        *(_convnet(128, depth) for depth in (2, 3, 4)),
+        *(_convnet(128, depth) for depth in (1, 2, 3, 4, 5, 6)),
+        _convnet(32, 3),
+        _convnet(128, 6, instance_norm=True),
         *(
             Architecture(
                 name=f"resnet{depth}_cifar",
@@ -45,11 +65,58 @@ ARCHITECTURES: dict[str, Architecture] = {
             for depth in (20, 32, 56)
         ),
         Architecture(
-            name="resnet18",
-            family="torchvision",
-            summary="torchvision ResNet-18; below 64 px with a 3x3 stride-1 stem and no max-pool",
+            name="wrn16_2",
+            family="wide_resnet",
+            summary="Wide ResNet 16-2 without dropout (Zagoruyko and Komodakis 2016)",
+        ),
+        Architecture(
+            name="resnetap10_in",
+            family="pooled_resnet",
+            summary="ResNetAP-10: basic blocks, average pooling for strides, instance norm (IDC, Kim et al. 2022)",
+            batch_norm=False,
+        ),
+        _torchvision("resnet18", "ResNet-18", "with a 3x3 stride-1 stem and no max-pool"),
+        _torchvision("resnet50", "ResNet-50", "with a 3x3 stride-1 stem and no max-pool"),
+        _torchvision("mobilenet_v2", "MobileNetV2", "the stem and the first striding stage keep their size"),
+        _torchvision("shufflenet_v2_x0_5", "ShuffleNetV2 0.5x", "the stem keeps its size, no max-pool"),
+        _torchvision("densenet121", "DenseNet-121", "with a 3x3 stride-1 stem and no pooling after it"),
+        _torchvision("efficientnet_b0", "EfficientNet-B0", "the stem and the first striding stage keep their size"),
+        _torchvision("alexnet", "AlexNet", "kernels 5, 5, 3, 3, 3 of stride 1", batch_norm=False),
+        Architecture(
+            name="vit_micro",
+            family="timm",
+            summary="vision transformer of 6 layers, width 96, 3 heads; 8x8 patches per image (7x7 at 28 px)",
+            batch_norm=False,
         ),
     )
+}
+
+
+# (below 64 px, from 64 px): bytes of all distinct tensors that autograd keeps in a forward pass of two images with
+# frozen weights, a gradient to the input and evaluation mode, at 32 px (or the smallest size) and 128 px, torch 2.14.1.
+ACTIVATIONS: dict[str, tuple[float, float]] = {
+    "convnet2_w64": (179.0, 179.0),
+    "convnet1_w128": (259.0, 259.0),
+    "convnet2_w128": (355.0, 355.0),
+    "convnet3_w128": (379.0, 379.0),
+    "convnet4_w128": (385.0, 385.0),
+    "convnet5_w128": (386.5, 386.5),
+    "convnet6_w128": (386.9, 386.9),
+    "convnet3_w32": (97.0, 97.0),
+    "convnet6_w128_in": (387.2, 387.0),
+    "resnet20_cifar": (371.0, 371.0),
+    "resnet32_cifar": (595.0, 595.0),
+    "resnet56_cifar": (1043.0, 1043.0),
+    "wrn16_2": (483.0, 483.0),
+    "resnetap10_in": (1092.6, 195.1),
+    "resnet18": (1147.0, 110.5),
+    "resnet50": (6227.0, 428.0),
+    "mobilenet_v2": (4653.0, 389.6),
+    "shufflenet_v2_x0_5": (620.0, 55.1),
+    "densenet121": (9835.0, 649.5),
+    "efficientnet_b0": (5365.2, 440.1),
+    "alexnet": (265.0, 17.4),
+    "vit_micro": (304.4, 21.8),
 }
 
 

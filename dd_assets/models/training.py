@@ -6,7 +6,9 @@ training on distilled images (evaluation/students.py) and checkpoints as files (
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +123,17 @@ def _unpack(
     return len(history["train_loss"])
 
 
+@contextlib.contextmanager
+def _seeded_layers(seed: int, epoch: int, device: str) -> Iterator[None]:
+    """Seed what dropout and its like draw from; torch's global generators are restored afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        drawn = randomness.torch_seed(seed, "teacher", "layers", epoch)
+        torch.default_generator.manual_seed(drawn)
+        if device.startswith("cuda"):
+            torch.cuda.manual_seed(drawn)
+        yield
+
+
 def train_teacher(
     model: nn.Module,
     train: ImageArrays,
@@ -152,7 +165,8 @@ def train_teacher(
     for epoch in range(first, recipe.epochs):
         views.start_epoch(seed, epoch)
         batches = _epoch_batches(len(train), recipe.batch, seed, epoch)
-        loss = _train_epoch(model, optimiser, views, labels, batches, epoch, recipe)
+        with _seeded_layers(seed, epoch, device):
+            loss = _train_epoch(model, optimiser, views, labels, batches, epoch, recipe)
         if not math.isfinite(loss):
             raise InputError(f"teacher training: the loss is {loss} in epoch {epoch + 1}", "lower the learning rate")
         history["train_loss"].append(loss)

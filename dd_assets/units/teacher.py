@@ -19,7 +19,7 @@ from dd_assets.datasets.registry import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
 from dd_assets.models.registry import TeacherRecipe
-from dd_assets.planning.digests import ContentHasher, plain
+from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
 from dd_assets.units.kinds import kind_of
@@ -64,7 +64,9 @@ def plan(
 
 
 def _weights_digest(raw: RawData, name: str) -> str:
-    """sha256 of a weights file; raises InputError if it does not exist."""
+    """sha256 of a weights file, or of the name of published ones; raises InputError for a file that does not exist."""
+    if name.startswith(("torchvision:", "timm:")):
+        return text_digest(name)
     path = Path(raw.root) / name
     if not path.is_file():
         raise InputError(f"teacher file {path} does not exist", "check `weights` of the setting and DD_DATA_ROOT")
@@ -86,6 +88,7 @@ def compute(unit: Unit, work: Work) -> Product:
     from dd_assets.datasets.registry import setting
     from dd_assets.models.architectures import build_model
     from dd_assets.models.checkpoint import import_weights, load_classifier, to_safetensors
+    from dd_assets.models.pretrained import import_published, is_published
     from dd_assets.models.training import top1, train_teacher
     from dd_assets.report.pictures import curve_svg
 
@@ -103,14 +106,11 @@ def compute(unit: Unit, work: Work) -> Product:
     }
     if facts.get("imported"):
         weights = _weights_name(chosen, work.raw, unit.inputs["weights"])
-        state, found = import_weights(
-            Path(work.raw.root) / weights,
-            architecture=facts["architecture"],
-            classes=facts["classes"],
-            channels=facts["channels"],
-            size=facts["size"],
-            normalisation=normalisation,
-        )
+        wanted = {key: facts[key] for key in ("architecture", "classes", "channels", "size")}
+        if is_published(weights):
+            state, found = import_published(weights, data=chosen.data, normalisation=normalisation, **wanted)
+        else:
+            state, found = import_weights(Path(work.raw.root) / weights, normalisation=normalisation, **wanted)
         metadata["source"] = found.get("source", weights)
     else:
         names = [field.name for field in dataclasses.fields(TeacherRecipe) if field.name != "source"]

@@ -1,0 +1,115 @@
+"""torchvision's and timm's networks, fitted to small images and grey ones.
+
+Belongs here: what is changed in a library's network and why. Does not belong: networks of our own (own.py).
+
+Below 64 px a network made for 224 px would shrink its maps to nothing: early strides become 1 and early poolings go,
+as the public CIFAR versions do. The libraries are imported inside: half a second that other networks need not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+SMALL = 64
+"""Pixels below which a network gets its small form."""
+
+
+def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Module:
+    """torchvision's network of that name without weights, in its small form below 64 px."""
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None, num_classes=classes)
+    if size < SMALL:
+        _SHRINK[name](model)
+    if channels != 3:
+        _first_convolution(model, channels)
+    return model
+
+
+def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
+    """timm's vision transformer with small dimensions: an eighth of the image per patch side, at least 2 px."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    if name != "vit_micro":
+        raise ValueError(f"{name} is not a timm network known here")
+    return VisionTransformer(
+        img_size=size,
+        patch_size=max(2, size // 8) if size % 8 == 0 else 4,
+        in_chans=channels,
+        num_classes=classes,
+        embed_dim=96,
+        depth=6,
+        num_heads=3,
+        mlp_ratio=2.0,
+    )
+
+
+def _first_convolution(model: nn.Module, channels: int) -> None:
+    """Replace the first convolution by one for another number of channels, freshly initialised."""
+    name, old = next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    _replace(model, name, _like(old, channels=channels))
+
+
+def _stem3x3(model: nn.Module) -> None:
+    """A first convolution of 3x3 with stride 1 in place of a larger or striding one."""
+    name, old = next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    _replace(model, name, _like(old, kernel=3, stride=1))
+
+
+def _like(old: nn.Conv2d, *, channels: int = 0, kernel: int = 0, stride: int = 0) -> nn.Conv2d:
+    kernel = kernel or old.kernel_size[0]
+    new = nn.Conv2d(
+        channels or old.in_channels,
+        old.out_channels,
+        kernel,
+        stride=stride or old.stride[0],
+        padding=kernel // 2 if kernel != old.kernel_size[0] else old.padding[0],
+        bias=old.bias is not None,
+    )
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    return new
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+
+
+def _resnet(model: Any) -> None:
+    model.conv1 = _like(model.conv1, kernel=3, stride=1)
+    model.maxpool = nn.Identity()
+
+
+def _mobilenet(model: Any) -> None:
+    _stem3x3(model)
+    # The first striding stage (24 channels) keeps its size as well; three halvings remain.
+    model.features[2].conv[1][0].stride = (1, 1)
+
+
+def _shufflenet(model: Any) -> None:
+    _stem3x3(model)
+    model.maxpool = nn.Identity()
+
+
+def _densenet(model: Any) -> None:
+    _stem3x3(model)
+    model.features.pool0 = nn.Identity()
+
+
+def _efficientnet(model: Any) -> None:
+    _stem3x3(model)
+    # The first striding stage (24 channels): its depthwise convolution.
+    model.features[2][0].block[1][0].stride = (1, 1)
+
+
+_SHRINK: dict[str, Callable[[Any], None]] = {
+    "resnet18": _resnet,
+    "resnet50": _resnet,
+    "mobilenet_v2": _mobilenet,
+    "shufflenet_v2_x0_5": _shufflenet,
+    "densenet121": _densenet,
+    "efficientnet_b0": _efficientnet,
+}
