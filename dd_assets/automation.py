@@ -12,6 +12,7 @@ import dagster as dg
 from dd_assets.methods.registry import METHODS
 from dd_assets.partitions import dataset_axis, grid
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.generators import CENTROIDS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.plan import Planner, Target, all_targets, input_target
 from dd_assets.planning.sync import TEACHERS
@@ -39,6 +40,13 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
             for name, method in METHODS().items()
         ),
         dg.define_asset_job(
+            f"{CENTROIDS}_job",
+            selection=dg.AssetSelection.assets(CENTROIDS),
+            partitions_def=grid,
+            executor_def=executor,
+            description="Class centroids in the latents of each generator.",
+        ),
+        dg.define_asset_job(
             "report_job",
             selection=dg.AssetSelection.assets("leaderboard"),
             executor_def=executor,
@@ -49,7 +57,7 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
     """One nightly schedule per partitioned job, off until somebody turns it on."""
-    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS)}
+    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS), f"{CENTROIDS}_job": (CENTROIDS,)}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)
     return [_nightly(job, chosen) for job, chosen in assets.items()]
@@ -93,7 +101,8 @@ def due(planner: Planner, wanted: Sequence[Target]) -> dict[str, list[Target]]:
     for target in wanted:
         asset, partition = target
         row, beside = planner.visit(target), chosen.get(partition, [])
-        inputs = [input_target(name, Cell.of(partition)) for name in stages()[asset].inputs]
+        cell = Cell.of(partition)
+        inputs = [input_target(name, cell) for name in stages()[asset].reads(cell)]
         ready = all(source in beside or planner.rows[source].status == "fresh" for source in inputs)
         if row.status == "stale" or (row.status == "pending" and beside and ready):
             chosen[partition] = [*beside, target]

@@ -10,7 +10,17 @@ from typing import Any
 
 import dagster as dg
 
-from dd_assets.assets import committee, dataset, leaderboard, score, soft_labels, synthetic_images, teacher
+from dd_assets.assets import (
+    committee,
+    dataset,
+    diversity,
+    generator,
+    leaderboard,
+    score,
+    soft_labels,
+    synthetic_images,
+    teacher,
+)
 from dd_assets.automation import build_jobs, build_schedules
 from dd_resources.execution import executor
 from dd_resources.injection import default_resources, store_root
@@ -22,7 +32,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises StoreError or InputError for a DD_EXECUTOR that cannot work here, before anything runs.
     """
     chosen = executor(store_root())
-    stages = (dataset, teacher, committee, synthetic_images, soft_labels, score, leaderboard)
+    stages = (dataset, teacher, committee, generator, synthetic_images, diversity, soft_labels, score, leaderboard)
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],
         jobs=build_jobs(chosen),

@@ -21,6 +21,7 @@ def examine() -> list[dict[str, Any]]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("store", _store),
         ("device", _device),
+        ("executor", _executor),
         ("dagster instance", lambda: os.environ.get("DAGSTER_HOME") or ".dd/dagster (default)"),
         *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
     ]
@@ -53,6 +54,14 @@ def _device() -> str:
 
     compute = Compute()
     return f"{compute.resolved_device()}, {compute.resolved_workers()} workers, torch {torch.__version__}"
+
+
+def _executor() -> str:
+    from dd_resources.execution import executor, executor_name
+    from dd_resources.injection import store_root
+
+    executor(store_root())
+    return executor_name()
 
 
 def _dataset(name: str) -> str:

@@ -14,15 +14,23 @@ import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing import connection
+from types import FrameType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _POOLS: dict[int, ProcessPoolExecutor] = {}
+GRACE_SECONDS = 5.0
+"""How long workers that are told to end may take."""
+ENDED = 143
+"""Exit code of a worker that was told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +63,12 @@ class Compute:
 
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], exclusive: bool = False
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """Apply a module-level function to every item; yields (position, result) as they finish.
 
         Exclusive work runs here, one piece after the other, with `exclusive_threads`; the rest runs in worker
         processes, `threads` each. The first exception is raised after running pieces have ended; their results stand.
+        When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
         """
         workers = self.resolved_workers()
         if exclusive or workers == 1 or len(items) == 1:
@@ -68,19 +77,24 @@ class Compute:
                 yield position, function(item)
             return
         pool = _pool(workers, self.threads)
-        waiting = {pool.submit(function, item): position for position, item in enumerate(items)}
+        waiting = {pool.submit(_piece, function, item): position for position, item in enumerate(items)}
         failure: BaseException | None = None
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                position = waiting.pop(future)
-                error = None if future.cancelled() else future.exception()
-                if error is not None and failure is None:
-                    failure = error
-                    for other in waiting:
-                        other.cancel()
-                elif error is None and not future.cancelled():
-                    yield position, future.result()
+        try:
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    position = waiting.pop(future)
+                    error = None if future.cancelled() else future.exception()
+                    if error is not None and failure is None:
+                        failure = error
+                        for other in waiting:
+                            other.cancel()
+                    elif error is None and not future.cancelled():
+                        yield position, future.result()
+        except BaseException:
+            # A process that ends waits for its workers: left alone they would compute all that was queued.
+            _stop_pool(workers)
+            raise
         if failure is not None:
             raise failure
 
@@ -102,9 +116,40 @@ def close_pools() -> None:
         _POOLS.popitem()[1].shutdown(wait=False, cancel_futures=True)
 
 
+def _stop_pool(workers: int) -> None:
+    """End worker processes now; what they hold (leases, device locks) they give back if they can."""
+    pool = _POOLS.pop(workers, None)
+    if pool is None:
+        return
+    # The executor has no way to reach them before Python 3.14.
+    processes = list(pool._processes.values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    alive, deadline = [process.sentinel for process in processes], time.monotonic() + GRACE_SECONDS
+    while alive and time.monotonic() < deadline:
+        for sentinel in connection.wait(alive, timeout=0.1):
+            alive.remove(sentinel)  # type: ignore[arg-type]
+    for process in processes:
+        process.kill()
+
+
+def _piece(function: Callable[[Item], Result], item: Item) -> Result:
+    """A worker's call; told to end, it unwinds, which gives leases back, and ends without taking another piece."""
+    try:
+        return function(item)
+    except SystemExit:
+        os._exit(ENDED)
+
+
+def _end_worker(number: int, frame: FrameType | None) -> None:
+    sys.exit(ENDED)
+
+
 def _begin_worker(threads: int, parent: int) -> None:
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_worker)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     _set_threads(threads)
 

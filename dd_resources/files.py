@@ -170,6 +170,11 @@ class Files:
             except FileNotFoundError:
                 return None
 
+    def exists(self, relative: str) -> bool:
+        """Whether a file is there."""
+        with self._errors(f"looking for {relative}"):
+            return bool(self._fs.exists(self._path(relative)))
+
     def remove(self, relative: str) -> None:
         """Delete a file or a folder with everything below it; nothing happens if it is absent."""
         with self._errors(f"removing {relative}"), contextlib.suppress(FileNotFoundError):

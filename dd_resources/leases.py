@@ -64,7 +64,7 @@ class Watcher:
         facts = _facts(body)
         silent = now - seen[2] >= self.seconds
         holder = f"{facts.get('host', 'an unknown host')} process {facts.get('process', '?')}"
-        return View(state="dead" if silent or _has_ended(facts) else "held", number=number, holder=holder)
+        return View(state="dead" if silent or has_ended(facts) else "held", number=number, holder=holder)
 
 
 @dataclass
@@ -122,13 +122,25 @@ def acquire(
     number = newest(files, recipe)
     if number > dead:
         return None
-    mine = {**(facts or {}), **_identity(), "token": uuid.uuid4().hex}
+    mine = {**(facts or {}), **identity(), "token": uuid.uuid4().hex}
     body = _body(mine, 0)
     path = _path(recipe, number + 1)
     # A lost answer makes a client repeat a write that was done: then the lease that is there is this one.
     if not files.put_if_absent(path, body) and files.read_or_none(path) != body:
         return None
     return Lease(files, recipe, number + 1, mine, seconds)
+
+
+def identity() -> dict[str, Any]:
+    """Host and process, and what tells this process apart from all others that ran or will run on this machine."""
+    process = os.getpid()
+    return {"host": os.uname().nodename, "process": process, "machine": _machine(), "started": _started(process)}
+
+
+def has_ended(facts: Mapping[str, Any]) -> bool:
+    """True if the process of that `identity` ran on this boot of this machine and is no more."""
+    here = bool(_machine()) and facts.get("machine") == _machine()
+    return here and bool(facts.get("started")) and _started(int(facts["process"])) != facts["started"]
 
 
 def newest(files: Files, recipe: str) -> int:
@@ -166,12 +178,6 @@ def _facts(body: bytes) -> dict[str, Any]:
         return {}
 
 
-def _identity() -> dict[str, Any]:
-    """Host and process, and what tells this process apart from all others that ran or will run on this machine."""
-    process = os.getpid()
-    return {"host": os.uname().nodename, "process": process, "machine": _machine(), "started": _started(process)}
-
-
 @cache
 def _machine() -> str:
     """This boot of this machine and its process namespace; '' where Linux does not tell."""
@@ -191,9 +197,3 @@ def _started(process: int) -> str:
     except OSError:
         return ""
     return "" if state in "ZX" else rest[18]
-
-
-def _has_ended(facts: Mapping[str, Any]) -> bool:
-    """True if the holder ran on this boot of this machine and is no more."""
-    here = bool(_machine()) and facts.get("machine") == _machine()
-    return here and bool(facts.get("started")) and _started(int(facts["process"])) != facts["started"]

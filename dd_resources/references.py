@@ -14,6 +14,9 @@ from dd_assets.errors import StaleReferenceError
 from dd_assets.planning.unit import Reference
 from dd_resources.store import ArtefactStore
 
+MAY_BE_ABSENT = "dd/may_be_absent"
+"""Metadata of an input that not every partition of the downstream asset reads."""
+
 
 class ReferenceIOManager(dg.IOManager):
     """Hands a `Reference` on within a run; across runs it must equal the data version in Dagster's event log."""
@@ -28,8 +31,11 @@ class ReferenceIOManager(dg.IOManager):
         self._store.write_reference(self._namespace, obj)
         self._this_run[(context.run_id, obj.asset, obj.partition)] = obj
 
-    def load_input(self, context: dg.InputContext) -> Reference:
-        """The upstream partition's reference; raises StaleReferenceError if log and store disagree."""
+    def load_input(self, context: dg.InputContext) -> Reference | None:
+        """The upstream partition's reference; raises StaleReferenceError if log and store disagree.
+
+        None for one that is not there, where the input's metadata has MAY_BE_ABSENT: then the asset decides.
+        """
         asset = "/".join(context.asset_key.path)
         partition = str(context.asset_partition_key) if context.has_asset_partitions else ""
         run_id = context.step_context.run_id
@@ -38,6 +44,8 @@ class ReferenceIOManager(dg.IOManager):
             return direct
         stored = self._store.read_reference(self._namespace, asset, partition)
         recorded = _recorded_version(context, partition)
+        if (stored is None or recorded is None) and (context.definition_metadata or {}).get(MAY_BE_ABSENT):
+            return None
         if stored is None or recorded is None:
             missing = f"store {self._store.root}" if stored is None else "this Dagster instance"
             raise dg.Failure(

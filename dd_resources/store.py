@@ -7,6 +7,7 @@ compute (leases.py), what the payloads mean, Dagster, torch.
     format.json                                   the store's format version
     payloads/<aa>/<sha256>                        never overwritten, verified on every read
     manifests/<aa>/<recipe digest>.json           published last by put_if_absent
+    alternatives/<recipe digest>/<content>.json   other results of the same recipe, kept beside the one in use
     references/<namespace>/<asset>/<partition>.json
     work/<recipe digest>/...                      checkpoints of unfinished computations
     lease/<recipe digest>/<n>                     who is computing (leases.py)
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from dd_assets.errors import CorruptArtefactError, FormatVersionError, StoreError
@@ -27,6 +28,7 @@ from dd_assets.planning.unit import Manifest, Payload, Product, Reference, Unit
 from dd_resources.files import Files
 
 STORE_FORMAT = 1
+ALTERNATIVES = "alternatives"
 
 
 class ArtefactStore(Files):
@@ -63,13 +65,35 @@ class ArtefactStore(Files):
 
     def commit(self, unit: Unit, product: Product, measurements: Mapping[str, Any]) -> Manifest:
         """Publish a product; if another writer was first, its manifest is returned and this product is dropped."""
+        manifest = self._put_payloads(unit, product, measurements)
+        if self.put_if_absent(manifest_path(unit.digest), _written(manifest)):
+            return manifest
+        winner = self.lookup(unit.digest)
+        if winner is None:
+            raise StoreError(f"store {self.root}: manifest {unit.digest[:12]} vanished", "do not delete during runs")
+        return winner
+
+    def keep_beside(self, unit: Unit, product: Product, measurements: Mapping[str, Any]) -> Manifest:
+        """Keep another result of a committed recipe under its own content; the committed one stays the one in use."""
+        manifest = self._put_payloads(unit, product, measurements)
+        self.put_if_absent(alternative_path(unit.digest, product.content), _written(manifest))
+        return manifest
+
+    def alternatives(self, recipe_digest: str) -> list[Manifest]:
+        """Other results of a recipe that were kept, by content."""
         self.open()
-        payloads = {name: self._put_payload(data) for name, data in product.payloads.items()}
-        manifest = Manifest(
+        paths = self.list(f"{ALTERNATIVES}/{recipe_digest}")
+        found = [(path, data) for path in paths if (data := self.read_or_none(path)) is not None]
+        return [Manifest.from_json(_parse(data, path)) for path, data in found]
+
+    def _put_payloads(self, unit: Unit, product: Product, measurements: Mapping[str, Any]) -> Manifest:
+        """Store a product's files; returns the manifest that names them, which is not published yet."""
+        self.open()
+        return Manifest(
             recipe_digest=unit.digest,
             recipe=unit.recipe,
             content=product.content,
-            payloads=payloads,
+            payloads={name: self._put_payload(data) for name, data in product.payloads.items()},
             verdicts=product.verdicts,
             summary=product.summary,
             measurements={**product.measurements, **measurements},
@@ -77,13 +101,6 @@ class ArtefactStore(Files):
             sources=dict(unit.sources),
             setting=unit.setting,
         )
-        data = json.dumps(manifest.to_json(), indent=1).encode()
-        if self.put_if_absent(manifest_path(unit.digest), data):
-            return manifest
-        winner = self.lookup(unit.digest)
-        if winner is None:
-            raise StoreError(f"store {self.root}: manifest {unit.digest[:12]} vanished", "do not delete during runs")
-        return winner
 
     def _put_payload(self, data: bytes) -> Payload:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -111,6 +128,14 @@ class ArtefactStore(Files):
                 _recompute(manifest),
             )
         return data
+
+    def lost(self, manifest: Manifest, present: Container[str] = ()) -> list[str]:
+        """Names of a manifest's payloads that are no longer there; `present` spares a look at those known to be."""
+        return [
+            name
+            for name, payload in manifest.payloads.items()
+            if payload.sha256 not in present and not self.exists(payload_path(payload.sha256))
+        ]
 
     def discard(self, manifest: Manifest) -> None:
         """Forget a result so that it is computed again; its payloads go to quarantine if they are damaged."""
@@ -145,6 +170,11 @@ def manifest_path(recipe_digest: str) -> str:
     return f"manifests/{recipe_digest[:2]}/{recipe_digest}.json"
 
 
+def alternative_path(recipe_digest: str, content: str) -> str:
+    """Where another result of a recipe lies."""
+    return f"{ALTERNATIVES}/{recipe_digest}/{content}.json"
+
+
 def payload_path(sha256: str) -> str:
     """Where the payload of that sha256 lies."""
     return f"payloads/{sha256[:2]}/{sha256}"
@@ -152,6 +182,10 @@ def payload_path(sha256: str) -> str:
 
 def _reference_path(namespace: str, asset: str, partition: str) -> str:
     return f"references/{namespace}/{asset}/{partition.replace('|', '@') or 'all'}.json"
+
+
+def _written(manifest: Manifest) -> bytes:
+    return json.dumps(manifest.to_json(), indent=1).encode()
 
 
 def _recompute(manifest: Manifest) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROGRAM = [sys.executable, "-c", "from dd_assets.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "dd_assets"]
 
 
 def run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +51,8 @@ def test_an_empty_store_has_an_empty_leaderboard_and_a_plan_of_missing_assets(tm
         (("sync", "--select", "sre2l/score_resnet9000", "--partition", "digits|1"), 2, "score_resnet9000"),
         (("plan", "--select", "group:nonsense"), 2, "nonsense"),
         (("discard", "0123"), 2, "0 recipes begin with '0123'"),
+        (("sync", "--force", "--queue", "--partition", "digits|1"), 3, "--force and --queue do not go together"),
+        (("sync", "--queue", "--partition", "digits|1"), 1, "has been seen lately"),
     ],
 )
 def test_typos_end_in_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int, text: str) -> None:
@@ -78,3 +81,56 @@ def test_a_bad_settings_file_names_the_field(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "sise" in done.stderr
     assert "did you mean 'size'?" in done.stderr
+
+
+def test_the_installed_command_and_the_module_are_the_same_program() -> None:
+    from importlib.metadata import entry_points
+
+    from dd_assets.cli import main
+
+    (entry,) = entry_points(group="console_scripts", name="dd-assets")
+    assert entry.value == "dd_assets.cli:main"
+    assert {
+        "sync",
+        "verify",
+        "adopt",
+        "gc",
+        "discard",
+        "demo",
+        "plan",
+        "explain",
+        "leaderboard",
+    } <= main.commands.keys()
+
+
+@pytest.mark.slow
+def test_forcing_keeps_both_results_names_both_and_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    selection = ("--select", 'key:"dataset"', "--partition", "digits")
+    first = run(tmp_path, "sync", *selection, "--force")
+    # Nothing was stored before, so nothing is computed twice.
+    assert (first.returncode, first.stdout.splitlines()[-1].split(";")[1]) == (0, " 1 heavy calls")
+    again = run(tmp_path, "sync", *selection, "--force")
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"dataset \[digits\] dataset: same, [0-9a-f]{12}, ", again.stdout)
+
+    (path,) = (tmp_path / "store" / "manifests").rglob("*.json")
+    manifest = json.loads(path.read_text())
+    ours = manifest["content"]
+    # As if the stored result were another machine's.
+    manifest |= {"content": "f" * 64, "measurements": {**manifest["measurements"], "torch": "1.0"}}
+    path.write_text(json.dumps(manifest))
+    forced = run(tmp_path, "sync", *selection, "--force")
+    assert forced.returncode == 7, forced.stdout + forced.stderr
+    (line,) = [text for text in forced.stdout.splitlines() if "DIFFERENT" in text]
+    assert line.startswith("dataset [digits] dataset: DIFFERENT (torch was 1.0, is ")
+    assert re.search(rf"stored {'f' * 12} by .*torch 1\.0.*, now {ours[:12]} by .*torch", line)
+    assert "1 of 1 units gave another result; both are kept, the first stays in use" in forced.stderr
+    assert json.loads(path.read_text())["content"] == "f" * 64
+    (kept,) = (tmp_path / "store" / "alternatives").rglob("*.json")
+    assert json.loads(kept.read_text())["content"] == ours
+
+    told = run(tmp_path, "explain", "dataset", "digits").stdout
+    assert re.search(rf"has another result {ours[:12]} \(.*\) beside {'f' * 12}", told)
+    checked = run(tmp_path, "verify", "dataset", "digits")
+    assert checked.returncode == 7
+    assert "nothing was changed" in checked.stderr

@@ -26,7 +26,10 @@ def build() -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key="leaderboard",
-        deps=[asset_key(f"{name}/score_{student}") for name in METHODS() for student in students()],
+        deps=[
+            *(asset_key(f"{name}/score_{student}") for name in METHODS() for student in students()),
+            *(asset_key(f"{name}/diversity") for name in METHODS()),
+        ],
         group_name="report",
         kinds={"html", "csv"},
         code_version=str(kind_of("leaderboard").version),

@@ -4,13 +4,14 @@ Belongs here: turning a Stage into a Dagster asset, verdicts into check results,
 Does not belong: what a stage resolves to (planning/graph.py) or what one asset shows (its own module).
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from dd_assets.errors import DDError
+from dd_assets.errors import DDError, InputError
 from dd_assets.partitions import SPACES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell, Stage, stages
@@ -18,6 +19,7 @@ from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
 from dd_resources.injection import ComputeResource, RawDataResource, StoreResource
+from dd_resources.references import MAY_BE_ABSENT
 
 Describe = Callable[[Engine, Cell, Mapping[str, Manifest]], Mapping[str, Any]]
 
@@ -45,9 +47,12 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
     names = [name.replace("/", "__") for name in stage.inputs]
     _DESCRIBE[stage.asset] = describe
 
-    @dg.asset(
+    definition = dg.asset(
         key=asset_key(stage.asset),
-        ins={n: dg.AssetIn(key=asset_key(name)) for n, name in zip(names, stage.inputs, strict=True)},
+        ins={
+            n: dg.AssetIn(key=asset_key(name), metadata={MAY_BE_ABSENT: name in stage.skippable})
+            for n, name in zip(names, stage.inputs, strict=True)
+        },
         partitions_def=SPACES[stage.space],
         group_name=stage.group,
         description=stage.description,
@@ -60,24 +65,51 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         ],
         output_required=True,
     )
+
     def shell(
         context: dg.AssetExecutionContext,
         config: Overrides,
         store: StoreResource,
         raw_data: RawDataResource,
         compute: ComputeResource,
-        **references: Reference,
+        **references: Reference | None,
     ):  # type: ignore[no-untyped-def]  # Dagster would read output types from a return annotation
-        inputs = {name: references[n] for n, name in zip(names, stage.inputs, strict=True)}
+        loaded = {name: references[n] for n, name in zip(names, stage.inputs, strict=True)}
         try:
             cell = Cell.of(str(context.partition_key), config.parameters)
+            inputs = _read(stage, cell, loaded)
             engine = Engine(store.open(), raw_data.get(), compute.get(), announce=context.log.info)
             reference = stages()[stage.asset].resolve(cell, inputs, engine)
             return present(cell, engine, reference)
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 
-    return shell
+    # Dagster reads a function's signature some twenty times; it is the same for every asset.
+    shell.__signature__ = _signature(shell)  # type: ignore[attr-defined]
+    return definition(shell)
+
+
+_SIGNATURES: list[inspect.Signature] = []
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if not _SIGNATURES:
+        _SIGNATURES.append(inspect.signature(function))
+    return _SIGNATURES[0]
+
+
+def _read(stage: Stage, cell: Cell, loaded: Mapping[str, Reference | None]) -> dict[str, Reference]:
+    """The inputs that a cell reads; raises InputError naming one that has not been materialized."""
+    found = {}
+    for name in stage.reads(cell):
+        reference = loaded[name]
+        if reference is None:
+            raise InputError(
+                f"{name} has not been materialized for {cell.partition}",
+                "materialize it first, or run `dd-assets sync`, which adopts what the store already holds",
+            )
+        found[name] = reference
+    return found
 
 
 def present(cell: Cell, engine: Engine, reference: Reference) -> dg.MaterializeResult:

@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 
 from dd_assets.assets.shell import column_schema, inline_image, stage_asset
-from dd_assets.methods.contract import Method, with_overrides
+from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
+from dd_assets.planning.cells import declared_parameters
 from dd_assets.planning.digests import plain
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell, stage
@@ -32,7 +33,7 @@ def build() -> list[dg.AssetsDefinition]:
 def _describe(method: Method, engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
     first = next(iter(manifests.values()))
     recipe = method.recipe_for(cell.setting.data)
-    parameters = with_overrides(recipe.parameters, cell.overrides, method.name)
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
     return {
         "contact_sheet": inline_image(engine.store.read(first, CONTACT_SHEET)),
         "draws": len(manifests),

@@ -78,6 +78,8 @@ class Setting:
     published figures, or all alike."""
     generators: Generators = field(default_factory=Generators)
     """What the generation methods sample from."""
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method to parameters that this setting states in place of its recipe's, such as another pool."""
     tune_of: str = ""
     """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]

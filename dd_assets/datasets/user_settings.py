@@ -15,6 +15,7 @@ from typing import Any
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.generator_settings import as_generator_fields, read_generators
 from dd_assets.datasets.registry import (
     DEFAULT_IPC,
     IMAGENET_STATISTICS,
@@ -26,6 +27,7 @@ from dd_assets.datasets.registry import (
 from dd_assets.errors import DDError, InputError, UnknownNameError
 from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
 from dd_assets.methods.contract import with_overrides
+from dd_assets.methods.registry import method
 from dd_assets.models.registry import TeacherRecipe, architecture
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -45,6 +47,8 @@ FIELDS = (
     "teacher",
     "committee",
     "priors",
+    "recipes",
+    "generators",
     "tune",
     "students",
     "labels",
@@ -52,7 +56,7 @@ FIELDS = (
     "protocol",
 )
 REQUIRED = ("reader", "classes", "size", "teacher", "students")
-MERGED = ("options", "teacher", "protocol")
+MERGED = ("options", "teacher", "protocol", "generators")
 """Fields whose entries replace the base's one by one; any other field replaces the base's as a whole."""
 TEACHER_FIELDS = ("architecture", "recipe", "weights", "seed", "name")
 MAX_SIZE = 1024
@@ -164,6 +168,8 @@ def as_fields(entry: Setting) -> dict[str, Any]:
         "teacher": asdict(entry.teacher),
         "committee": [asdict(choice) for choice in entry.committee],
         "priors": entry.priors,
+        "recipes": {name: dict(values) for name, values in entry.recipes.items()},
+        "generators": as_generator_fields(entry.generators),
         "students": list(entry.students),
         "labels": list(entry.labels),
         "views": entry.protocol.views.preset,
@@ -196,6 +202,8 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         teacher=_teacher(where, fields["teacher"]),
         committee=_committee(where, fields.get("committee", ())),
         priors=fields.get("priors", "measured"),
+        recipes=_recipes(where, fields.get("recipes", {})),
+        generators=read_generators(where, fields.get("generators", {})),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(str(label) for label in _listed(where, "labels", fields.get("labels", ("soft", "hard")))),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
@@ -210,6 +218,15 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         if label not in ("soft", "hard"):
             raise UnknownNameError.of(f"label of {where}", label, ("soft", "hard"))
     return chosen
+
+
+def _recipes(where: str, stated: Any) -> dict[str, dict[str, Any]]:
+    """Parameters by method; raises UnknownNameError or InputError for a method or parameter that does not exist."""
+    if not isinstance(stated, dict) or not all(isinstance(values, dict) for values in stated.values()):
+        raise InputError(f"{where}: recipes must map methods to parameters", SEE)
+    for name, values in stated.items():
+        with_overrides(method(str(name)).recipe_for("default").parameters, values, f"{where}, recipes, {name}")
+    return {str(name): dict(values) for name, values in stated.items()}
 
 
 def _listed(where: str, field: str, value: Any) -> list[Any]:

@@ -1,16 +1,18 @@
-"""Soft labels: the replay table (geometry of every view) and the teacher's logits on those views.
+"""Soft labels: the replay table (geometry of every view) and the logits on those views.
 
-Belongs here: making, estimating and checking label tables as arrays. Does not belong: Parquet, students, the store.
+Belongs here: making, estimating and checking label tables as arrays. Does not belong: whose logits they are
+(labellers.py), Parquet, students, the store.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
+from dd_assets.evaluation.labellers import Labeller, check_parts, labeller_of
 from dd_assets.evaluation.protocol import Views
 from dd_assets.evaluation.views import (
     SPAN_PIXELS,
@@ -73,7 +75,7 @@ def label_geometry(
 
 
 def replay_check(
-    views_table: dict[str, np.ndarray],
+    views_table: dict[str, np.ndarray] | None,
     batches_table: dict[str, np.ndarray],
     views: Views,
     *,
@@ -83,12 +85,16 @@ def replay_check(
     seed: int,
     epochs: int,
 ) -> None:
-    """Compare stored tables with regenerated ones, bit for bit; InputError names the first batch that differs."""
+    """Compare stored tables with regenerated ones, bit for bit; InputError names the first batch that differs.
+
+    Without `views_table` (labels found online) the checksum of each batch stands for its views.
+    """
     per_epoch = -(-images // batch)
-    missing = (VIEW_COLUMNS - views_table.keys()) | (BATCH_COLUMNS - batches_table.keys())
-    if missing:
-        raise InputError(f"label table lacks {', '.join(sorted(missing))}", "recompute the labels")
-    lengths = (len(views_table["epoch"]), len(batches_table["epoch"]))
+    _check_columns(views_table, batches_table)
+    lengths = (
+        images * epochs if views_table is None else len(views_table["epoch"]),
+        len(batches_table["epoch"]),
+    )
     if lengths != (images * epochs, per_epoch * epochs):
         raise InputError(
             f"label table has {lengths[0]} views in {lengths[1]} batches, the protocol {images * epochs} in "
@@ -100,6 +106,7 @@ def replay_check(
         wrong = [
             (int(made["batch"][row]), name)
             for stored, made, rows in zip((views_table, batches_table), fresh, (images, per_epoch), strict=True)
+            if stored is not None
             for name, column in made.items()
             if (row := _first_difference(stored[name][epoch * rows : (epoch + 1) * rows], column)) is not None
         ]
@@ -109,6 +116,14 @@ def replay_check(
                 f"stored labels differ from seed {seed}: epoch {epoch}, batch {number}, {name}",
                 "the label table belongs to other views; recompute the labels",
             )
+
+
+def _check_columns(views_table: dict[str, np.ndarray] | None, batches_table: dict[str, np.ndarray]) -> None:
+    missing = BATCH_COLUMNS - batches_table.keys()
+    if views_table is not None:
+        missing |= VIEW_COLUMNS - views_table.keys()
+    if missing:
+        raise InputError(f"label table lacks {', '.join(sorted(missing))}", "recompute the labels")
 
 
 def _first_difference(stored: np.ndarray, made: np.ndarray) -> int | None:
@@ -124,14 +139,8 @@ def label_bytes(images: int, classes: int, epochs: int, storage: str) -> int:
     return 0 if storage == "online" else round(images * epochs * (2 * classes + GEOMETRY_BYTES))
 
 
-def forward_logits(teacher: nn.Module, inputs: Tensor, rows: int, precision: str) -> Tensor:
-    """Teacher logits, float32 (B, C), in forwards of `rows` views; bf16 means autocast."""
-    with torch.inference_mode(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return torch.cat([teacher(part) for part in inputs.split(rows)]).float()
-
-
 def compute_logits(
-    teacher: nn.Module,
+    teacher: nn.Module | Labeller,
     images_u8: np.ndarray,
     views: Views,
     normalisation: Normalisation,
@@ -143,15 +152,16 @@ def compute_logits(
     progress: Progress = silent,
     precision: str = "fp32",
 ) -> np.ndarray:
-    """The teacher's logits on every view, fp16 (epochs * N, C), rows as in `label_geometry`.
+    """The logits of a teacher, or of a labeller, on every view, fp16 (epochs * N, C), rows as in `label_geometry`.
 
-    images_u8: (N, S, S, C). The teacher is put in eval mode, so how views are grouped into forwards changes nothing
-    but rounding; the grouping depends on N, size and batch alone, so two runs agree. Raises InputError if a logit is
-    not finite in fp16.
+    images_u8: (N, S, S, C). Networks are put in eval mode, so how views are grouped into forwards changes nothing
+    but rounding; the grouping depends on N, size and batch alone, so two runs agree. (With batch statistics it is part
+    of the protocol.) Raises InputError if a logit is not finite in fp16, or if a batch has no statistics.
     """
     count, size = images_u8.shape[:2]
+    labeller = labeller_of(teacher).to(device)
     check_views(views, count, size, batch)
-    teacher = teacher.to(device).to(memory_format=torch.channels_last).eval()
+    check_parts(labeller.labelling, count, batch)
     images = torch.from_numpy(np.ascontiguousarray(images_u8)).to(device)
     rows = max(batch, min(FORWARD_ROWS, FORWARD_PIXELS // size**2))
     table, filled = np.empty((0, 0), dtype=np.float16), 0
@@ -160,7 +170,8 @@ def compute_logits(
         pieces = [None] if len(schedule) * size**2 <= SPAN_PIXELS else range(len(schedule.n))
         for piece in pieces:
             inputs = render(images, schedule, normalisation, piece)
-            logits = forward_logits(teacher, inputs, rows, precision).half().cpu().numpy()
+            answers = labeller(inputs, schedule, piece, rows=rows, precision=precision, seed=seed)
+            logits = answers.half().cpu().numpy()
             if not np.isfinite(logits).all():
                 raise InputError(
                     f"teacher logits are not finite in fp16, epoch {span[0]}", "check the teacher's weights"

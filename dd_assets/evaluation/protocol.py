@@ -9,8 +9,13 @@ Source: RD3 paper, Tables 8 and 9, sections 3.2 and 4.4; where the paper is sile
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.later import later
 
 LabelMode = Literal["soft", "hard"]
 
@@ -39,6 +44,18 @@ VIEW_PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """Whose answers the soft labels are and how they are found; the default is RD3's: one teacher, as it evaluates."""
+
+    pool: tuple[str, ...] = later(())
+    """Committee members in the order in which they are added up; () stands for the setting's one teacher."""
+    mix: Literal["mean", "frobenius", "priors"] = later("mean")
+    batch_norm: Literal["running", "batch"] = later("running")
+    micro_batch: int = later(0)
+    dropout: bool = later(False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """One student training, completely specified but for images, labels, architecture and seed."""
 
@@ -63,6 +80,75 @@ class Protocol:
     window: float = 0.2
     """Best-in-window looks at every `window_step`-th epoch of the last fifth, as RDED does; last is the headline."""
     window_step: int = 10
+    labeller: Literal["teacher", "committee"] = later("teacher")
+    """Who gives soft labels: RD3's main table has one teacher, its hybrid labels (appendix I) come from several."""
+    label_pool: tuple[str, ...] = later(())
+    """Committee members that label, by name; () stands for all of the setting's."""
+    label_mix: Literal["mean", "frobenius", "priors"] = later("mean")
+    """mean of raw logits (EDC, RD3's hybrid labels); frobenius: each member's logits of a batch rescaled to the mean
+    Frobenius norm, then averaged (G-VBSM); priors: weights softmax(prior / 10), priors in percent (CV-DD)."""
+    label_batch_norm: Literal["running", "batch"] = later("running")
+    """batch: labellers normalise by the statistics of each part of a batch, and the student is trained on those same
+    parts, its gradients added up (CV-DD's batch-specific soft labels; not RD3's labels)."""
+    label_micro_batch: int = later(0)
+    """Views per part; 0 is the whole batch. CV-DD: halves of 8."""
+    label_dropout: bool = later(False)
+    """True keeps the labellers' dropout on under batch statistics, as CV-DD's relabelling in train mode does."""
+    loss: Literal["kl", "mse_gt"] = later("kl")
+    """mse_gt: MSE of raw logits + gamma CE with the base image's label, un-mixed (G-VBSM, EDC; RD3 section 4.4)."""
+    gamma: float = later(0.025)
+    """EDC's and RD3's; G-VBSM's scripts have .1 (ImageNet-1K, Tiny-ImageNet) and .15 (CIFAR)."""
+    sample_weights: Literal["none", "column"] = later("none")
+    """column: each image's loss counts by the image set's column `weight`, scaled to mean 1 (DDOQ's cluster sizes);
+    a set without that column is trained as with none."""
+
+    def __post_init__(self) -> None:
+        for name, choices in _choices().items():
+            if getattr(self, name) not in choices:
+                raise UnknownNameError.of(f"{name} of the protocol", str(getattr(self, name)), choices)
+        for name, (owner, value) in _ONLY_WITH.items():
+            if getattr(self, name) != _defaults()[name] and getattr(self, owner) != value:
+                raise InputError(
+                    f"protocol: {name}={getattr(self, name)!r} would change nothing", f"set `{owner}: {value}`"
+                )
+        if self.label_micro_batch < 0 or self.label_micro_batch == 1 or self.gamma < 0:
+            raise InputError(
+                f"protocol: label_micro_batch={self.label_micro_batch}, gamma={self.gamma}",
+                "a part has two views or more (0: the whole batch), gamma is not negative",
+            )
+
+    @property
+    def labelling(self) -> Labelling:
+        """Whose soft labels a student gets; an empty `label_pool` must have been replaced by the members' names."""
+        return Labelling(
+            pool=self.label_pool,
+            mix=self.label_mix,
+            batch_norm=self.label_batch_norm,
+            micro_batch=self.label_micro_batch,
+            dropout=self.label_dropout,
+        )
+
+    def for_labels(self, mode: LabelMode, committee: tuple[str, ...] = ()) -> Protocol:
+        """The protocol of one label mode: hard labels come from nobody, a committee by name from the setting's members.
+
+        Raises InputError for members that the setting's committee lacks, or if it has none.
+        """
+        if mode == "hard":
+            return replace(self, label=mode, label_storage="stored", **{name: _defaults()[name] for name in _SOFT_ONLY})
+        if self.labeller == "teacher":
+            return replace(self, label=mode)
+        pool = self.label_pool or committee
+        absent = [name for name in pool if name not in committee]
+        if absent or not pool:
+            raise InputError(
+                f"soft labels by {', '.join(absent) or 'a committee'}, which the setting's committee lacks",
+                f"its members: {', '.join(committee) or 'none'}; choose others in label_pool or `labeller: teacher`",
+            )
+        return replace(self, label=mode, label_pool=pool)
+
+    def by_one_teacher(self) -> Protocol:
+        """Soft labels of a single teacher, stored: what a committee member's own worth (its prior) is measured with."""
+        return replace(self, label="soft", label_storage="stored", labeller="teacher", label_pool=(), label_mix="mean")
 
     def for_student(self, same_architecture: bool, images: int) -> Protocol:
         """The protocol with RD3's batch and smoothing for a student, given the number of images |S|."""
@@ -74,3 +160,35 @@ class Protocol:
         start = self.epochs * (1 - self.window)
         chosen = [e for e in range(self.epochs) if e >= start and e % self.window_step == self.window_step - 1]
         return sorted({*chosen, self.epochs - 1})
+
+
+_SOFT_ONLY = (
+    "labeller",
+    "label_pool",
+    "label_mix",
+    "label_batch_norm",
+    "label_micro_batch",
+    "label_dropout",
+    "loss",
+    "gamma",
+)
+_ONLY_WITH = {
+    "label_pool": ("labeller", "committee"),
+    "label_mix": ("labeller", "committee"),
+    "label_micro_batch": ("label_batch_norm", "batch"),
+    "label_dropout": ("label_batch_norm", "batch"),
+    "gamma": ("loss", "mse_gt"),
+}
+"""Field to the field and value without which it has no effect."""
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Fields with a closed list of values."""
+    hints = get_type_hints(Protocol)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
+@cache
+def _defaults() -> Mapping[str, Any]:
+    return {item.name: item.default for item in fields(Protocol)}

@@ -1,7 +1,8 @@
 """Training one student under the protocol and scoring it.
 
 Belongs here: the training loop, when it evaluates, resume. Does not belong: building or initialising the student,
-views (views.py), stored labels (labels.py), the optimiser's rules (optimiser.py), time measurement.
+what a training is given (given.py), views (views.py), labels (labels.py, labellers.py), the optimiser's rules
+(optimiser.py), time measurement.
 
 Source: RD3 Tables 8 and 9 and section 4.4; LINs-lab/RDED 3f6453d, validation/main.py, without its second forward per
 step (made there for a printed accuracy, it updates the batch-norm statistics twice).
@@ -9,7 +10,7 @@ step (made there for a printed accuracy, it updates the batch-norm statistics tw
 
 from __future__ import annotations
 
-import copy
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,47 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
-from dd_assets.errors import InputError
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
-from dd_assets.evaluation.labels import forward_logits
-from dd_assets.evaluation.losses import hard_cutmix, soft_kl
+from dd_assets.evaluation.given import Training, check
+from dd_assets.evaluation.labellers import Labeller, labeller_of, micro_batches
+from dd_assets.evaluation.losses import hard_cutmix, mse_gt, soft_kl
 from dd_assets.evaluation.optimiser import learning_rate, student_optimiser
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.evaluation.views import (
-    SPAN_PIXELS,
-    ViewSchedule,
-    check_views,
-    epoch_spans,
-    render,
-    span_geometry,
-)
+from dd_assets.evaluation.views import SPAN_PIXELS, ViewSchedule, epoch_spans, render, span_geometry
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_assets.randomness import words
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What one student is trained on and how; `train_student` checks that the parts fit."""
-
-    images_u8: np.ndarray
-    """uint8 (N, S, S, C)."""
-    labels: np.ndarray
-    """int64 (N,)."""
-    protocol: Protocol
-    view_seed: int
-    test: ImageArrays
-    normalisation: Normalisation
-    logits: np.ndarray | None
-    """fp16 (epochs * N, classes), rows as in `labels.label_geometry`; for stored soft labels."""
-    teacher: nn.Module | None  # for online soft labels
-    device: str
-    progress: Progress
-    checkpoints: Checkpoints
-
-    @property
-    def batch(self) -> int:
-        """The protocol's batch, or |S| if that is smaller."""
-        return min(self.protocol.batch, len(self.images_u8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,40 +50,6 @@ class StudentScore:
     steps: int
 
 
-def _check(training: Training, model: nn.Module) -> None:
-    """Raise InputError for inputs that cannot work, before any training."""
-    images, protocol = training.images_u8, training.protocol
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise InputError(f"training images {images.dtype} {images.shape}", "uint8 (N, S, S, C) expected")
-    if training.labels.shape != (len(images),):
-        raise InputError(f"{len(images)} images with labels of shape {training.labels.shape}")
-    if training.test.images.shape[1:] != images.shape[1:] or not len(training.test):
-        raise InputError(f"test images {training.test.images.shape} do not match training images {images.shape}")
-    check_views(protocol.views, len(images), images.shape[1], training.batch)
-    soft = protocol.label == "soft"
-    if soft and protocol.label_storage == "online" and training.teacher is None:
-        raise InputError("online soft labels need the teacher")
-    if soft and protocol.label_storage == "stored":
-        rows = protocol.epochs * len(images)
-        if training.logits is None or training.logits.ndim != 2 or len(training.logits) != rows:
-            shape = None if training.logits is None else training.logits.shape
-            raise InputError(f"stored logits have shape {shape}", f"{rows} rows expected (epochs x images)")
-    if 1 in (training.batch, len(images) % training.batch):
-        _probe_single(model, images)
-
-
-def _probe_single(model: nn.Module, images: np.ndarray) -> None:
-    """Some batches hold a single view; refuse a network whose batch norm would then see one value per channel."""
-    probe = copy.deepcopy(model).cpu().train()
-    try:
-        probe(torch.zeros(1, images.shape[3], *images.shape[1:3]))
-    except ValueError as error:
-        raise InputError(
-            "a batch of one view cannot train this network (batch norm over a single value)",
-            "use another number of images, batch or student",
-        ) from error
-
-
 class _Run:
     """One training in progress: what lives on the device, and what a checkpoint holds."""
 
@@ -126,8 +61,9 @@ class _Run:
         self.labels = torch.from_numpy(training.labels).long().to(device)
         self.test_images = prepare_test(training.test.images).to(device)
         self.test_labels = torch.from_numpy(training.test.labels).long().to(device)
-        if training.teacher is not None:
-            training.teacher.to(device).to(memory_format=torch.channels_last).eval()
+        self.weights = None if training.weights is None else _mean_one(training.weights).to(device)
+        if training.labeller is not None:
+            training.labeller.to(device)
         self.optimiser = student_optimiser(self.model, protocol)
         self.layer_seeds = words(protocol.epochs, training.view_seed, "layers")
         self.epoch = 0
@@ -184,22 +120,46 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def step(self, inputs: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> None:
-        """One optimiser step on one batch; loss and hits accumulate on the device."""
+    def online(self, inputs: Tensor, schedule: ViewSchedule, batch: int) -> Tensor | None:
+        """The labellers' logits on one batch, where labels are soft and not stored."""
         training, protocol = self.training, self.training.protocol
-        if protocol.label == "soft" and target is None and training.teacher is not None:
-            target = forward_logits(training.teacher, inputs, len(inputs), protocol.precision)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
-            logits = self.model(inputs)
-        if target is None:
-            loss = hard_cutmix(logits, base, pasted, lam, protocol.hard_form)
-        else:
-            loss = soft_kl(logits, target, protocol.temperature)
+        if protocol.label != "soft" or training.labeller is None:
+            return None
+        rows, precision = len(inputs), protocol.precision
+        return training.labeller(inputs, schedule, batch, rows=rows, precision=precision, seed=training.view_seed)
+
+    def parts(self, views: int) -> list[slice]:
+        """The rows of a batch that go through the student together: all, or the labellers' own parts."""
+        protocol = self.training.protocol
+        parted = protocol.label == "soft" and protocol.label_batch_norm == "batch"
+        ends = np.cumsum([0, *micro_batches(views, protocol.label_micro_batch if parted else 0)])
+        return [slice(int(first), int(last)) for first, last in itertools.pairwise(ends)]
+
+    def step(self, inputs: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> None:
+        """One optimiser step on one batch; base and pasted are rows of the images, int64 (B,).
+
+        Gradients of a batch in parts add up to those of its mean loss; loss and hits accumulate on the device.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        for rows in self.parts(len(inputs)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.protocol.precision == "bf16"):
+                logits = self.model(inputs[rows])
+            loss = self.loss_of(logits, None if target is None else target[rows], base[rows], pasted[rows], lam)
+            (loss if len(logits) == len(inputs) else loss * (len(logits) / len(inputs))).backward()
+            self.loss[self.epoch].add_(loss.detach(), alpha=len(logits))
+            self.hits[self.epoch].add_((logits.detach().argmax(dim=1) == self.labels[base[rows]]).sum())
         self.optimiser.step()
-        self.loss[self.epoch].add_(loss.detach(), alpha=len(inputs))
-        self.hits[self.epoch].add_((logits.detach().argmax(dim=1) == base).sum())
+
+    def loss_of(self, logits: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> Tensor:
+        """The protocol's loss, mean over the rows; each image's share of it times that image's weight."""
+        protocol, weights = self.training.protocol, self.weights
+        own = None if weights is None else weights[base]
+        if target is None:
+            both = None if weights is None else (weights[base], weights[pasted])
+            return hard_cutmix(logits, self.labels[base], self.labels[pasted], lam, protocol.hard_form, both)
+        if protocol.loss == "mse_gt":
+            return mse_gt(logits, target, self.labels[base], protocol.gamma, own)
+        return soft_kl(logits, target, protocol.temperature, own)
 
     def span(self, span: range) -> None:
         """Train the epochs of `span` that are not done yet; views are rendered together where they are small."""
@@ -211,7 +171,7 @@ class _Run:
         logits, starts = self.targets(schedule, span), schedule.starts()
         partner = np.repeat(starts[:-1], schedule.n) + schedule.mix_slot
         base, pasted = (
-            self.labels[torch.from_numpy(ids.astype(np.int64)).to(self.device)]
+            torch.from_numpy(ids.astype(np.int64)).to(self.device)
             for ids in (schedule.image_id, schedule.image_id[partner])
         )
         for epoch in range(max(span[0], self.epoch), span.stop):
@@ -225,7 +185,7 @@ class _Run:
                     inputs = render(self.images, schedule, training.normalisation, int(batch))
                 else:
                     inputs = rendered[rows]
-                target = None if logits is None else logits[rows]
+                target = self.online(inputs, schedule, int(batch)) if logits is None else logits[rows]
                 self.step(inputs, target, base[rows], pasted[rows], float(schedule.lam[batch]))
             self.finish_epoch()
 
@@ -245,6 +205,11 @@ class _Run:
             self.save()
 
 
+def _mean_one(weights: np.ndarray) -> Tensor:
+    """Weights scaled to a mean of 1, float32 (N,)."""
+    return torch.from_numpy(weights.astype(np.float64) / weights.astype(np.float64).mean()).float()
+
+
 def train_student(
     model: nn.Module,
     *,
@@ -255,7 +220,8 @@ def train_student(
     test: ImageArrays,
     normalisation: Normalisation,
     logits: np.ndarray | None = None,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Labeller | None = None,
+    weights: np.ndarray | None = None,
     device: str = "cpu",
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
@@ -275,12 +241,13 @@ def train_student(
         test=test,
         normalisation=normalisation,
         logits=logits,
-        teacher=teacher,
+        labeller=None if teacher is None else labeller_of(teacher),
+        weights=weights,
         device=device,
         progress=progress,
         checkpoints=checkpoints or NoCheckpoints(),
     )
-    _check(training, model)
+    check(training, model)
     run = _Run(model, training)
     run.restore()
     count, size = images_u8.shape[:2]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
+from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
@@ -34,6 +35,11 @@ class Needs:
     priors: bool = False
     """How well each of those members teaches (units/priors.py)."""
     real_images: bool = False
+    generator: bool = False
+    """The generator that `parameters.generator` names, one of the setting's or an asset `generator_<name>`."""
+    centroids: bool = False
+    """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
+    centroids need them in any case (diffusion/contract.py)."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -54,6 +60,8 @@ class Facts:
     """Whether a mirrored image still belongs to its class (False for digits)."""
     committee: tuple[str, ...] = ()
     """Names of the setting's further teachers, in its order; what a method uses of them is an input of its units."""
+    generators: tuple[str, ...] = ()
+    """Names of the setting's generators; the one that a method samples from is an input of its units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +108,8 @@ class Method:
     """'module:function' of type `Synthesis`, imported only when it runs."""
     refuse: Callable[[Any, Facts, int], str | None] = field(default=lambda parameters, facts, ipc: None)
     """(parameters, facts, ipc) to the reason why this cell cannot apply, or None."""
+    networks_at_once: int = 1
+    """How many networks an iteration keeps activations of, for the memory estimate."""
     variant_of: str = ""
     """The method whose parameters this one changes (`variant`), or ''."""
 
@@ -127,18 +137,59 @@ class Method:
         found = {self.images_of(recipe.parameters) for recipe in self.recipes.values()}
         return sorted(name for name in found if name)
 
+    def generator_of(self, parameters: Any) -> str:
+        """The generator these parameters sample from, '' for a method without one."""
+        return str(parameters.generator) if self.needs.generator else ""
+
+    def reads_centroids(self, parameters: Any) -> bool:
+        """Whether these parameters read class centroids: the method does, or its images start from them."""
+        return self.needs.centroids or (self.needs.generator and parameters.start != "noise")
+
+    def generators(self) -> list[str]:
+        """Every generator that some recipe samples from, sorted: edges of the graph."""
+        return sorted({self.generator_of(recipe.parameters) for recipe in self.recipes.values()} - {""})
+
     def pool(self, parameters: Any, facts: Facts) -> tuple[str, ...]:
         """The committee members these parameters use, in order; () without a committee."""
         return tuple(parameters.pool) or facts.committee if self.needs.committee else ()
 
     def reason_against(self, parameters: Any, facts: Facts, ipc: int) -> str | None:
-        """Why a cell cannot apply: members the setting's committee lacks, or the method's own reason; or None."""
+        """Why a cell cannot apply: a generator or committee members the setting lacks, or the method's own reason."""
+        wanted_generator = self.generator_of(parameters)
+        if wanted_generator in GENERATORS and wanted_generator not in facts.generators:
+            return (
+                f"{facts.setting} has no generator {wanted_generator}; it has {', '.join(facts.generators) or 'none'}"
+                " (docs/generators.md)"
+            )
         pool = self.pool(parameters, facts)
         absent = [name for name in pool if name not in facts.committee]
         if absent or (self.needs.committee and not pool):
             wanted = ", ".join(absent) or "any member"
             return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
         return self.refuse(parameters, facts, ipc)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassCentroids:
+    """k-means of each class's latents with k = IPC; rows ordered by (IPC index, class), largest cluster first."""
+
+    centers: np.ndarray
+    """Mean latents, float32 (IPC * classes, c, h, w), scaled as the generator's denoiser sees them."""
+    nearest: np.ndarray
+    """The real latent nearest to each centre, none twice, same shape."""
+    source_index: np.ndarray
+    """Training row of that image, int64 (IPC * classes,)."""
+    sizes: np.ndarray
+    """Images in each cluster, int64 (IPC * classes,)."""
+    classes: int
+
+    def rows(self, indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Row numbers of these IPC indices and classes, int64 (n,)."""
+        return indices * self.classes + labels
+
+    def of_class(self, label: int) -> np.ndarray:
+        """Row numbers of one class, by IPC index, int64 (IPC,)."""
+        return np.arange(label, len(self.sizes), self.classes)
 
 
 def _absent(what: str) -> Callable[..., Any]:
@@ -171,6 +222,10 @@ class Request:
     """Member to the top-1 accuracy, in percent, of students taught by images distilled from it alone."""
     initial: Callable[[], np.ndarray] = field(default_factory=lambda: _absent("images to start from"))
     """This shard's rows of the image set that `parameters.init` names, uint8 (rows, H, W, C), rows as in the result."""
+    generator: Callable[[], Any] = field(default_factory=lambda: _absent("generator"))
+    """Loads the generator that `parameters.generator` names, frozen on `device` (diffusion.generator.Generator)."""
+    centroids: Callable[[], ClassCentroids] = field(default_factory=lambda: _absent("class centroids"))
+    """The centroids of this IPC in that generator's latents."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

@@ -22,8 +22,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import Normalisation
+from dd_assets.datasets.names import class_names
 from dd_assets.errors import InputError
 from dd_assets.models.architectures import build_model
+from dd_assets.models.foreign import IMAGENET, cut_head, head_name, imagenet_rows, present_names
 
 HEADER_ENTRY = "dd_assets"
 """One entry only: safetensors writes several in hash order, so the bytes would differ between two processes."""
@@ -67,13 +69,17 @@ def import_weights(
     size: int,
     normalisation: Normalisation | None = None,
     sha256: str | None = None,
+    data: str = "",
+    folders: str | Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Foreign weights checked against a setting, as (state, metadata) ready for `to_safetensors`.
 
     `path` is a .safetensors file, described by its header and by a JSON file of the same stem, or a .pth file, read
     with `weights_only=True` and only if its SHA-256 is `sha256`. The file's mean and std are taken, and must
     equal `normalisation` where both are given. Class order is compared where the file states it; elsewhere only
-    the measured accuracy can tell, so the caller measures it (`training.top1`) before anything is built on it.
+    the measured accuracy can tell, so the caller measures it (`training.top1`) before anything is built on it. A file
+    that states `"classes": "imagenet1k"` has ImageNet-1K's thousand outputs, of which those of `classes` are kept;
+    `data` and `folders` say which WordNet ids they have (foreign.imagenet_rows).
     Raises InputError, one line with file and remedy, for a missing file, a wrong hash, NaN or infinite values, other
     classes, another class order, a contradicting normalisation and keys that do not fit the architecture.
     """
@@ -92,9 +98,12 @@ def import_weights(
     sidecar = path.with_suffix(".json")
     if sidecar.is_file():
         stated = {**stated, **json.loads(sidecar.read_text())}
-    _check_finite(state, path)
-    _check_classes(stated.get("classes"), classes, path)
-    model = _blank(architecture, len(classes), channels, size)
+    check_finite(state, str(path))
+    model, state = _blank(architecture, len(classes), channels, size), present_names(state)
+    if stated.get("classes") == IMAGENET:
+        state = cut_head(state, model, imagenet_rows(classes, data, folders), str(path))
+    else:
+        _check_classes(stated.get("classes"), classes, path)
     _check_head(state, model, len(classes), path)
     check_keys(state, model, architecture, str(path))
     chosen = _normalisation(stated, normalisation, path)
@@ -129,10 +138,11 @@ def _foreign_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in loaded.items()}
 
 
-def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise InputError, naming `what` and the tensor, for a NaN or infinite value."""
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"{path}: tensor {name} has NaN or infinite values", "train or download it again")
+            raise InputError(f"{what}: tensor {name} has NaN or infinite values", "train or download it again")
 
 
 def _check_classes(stated: Sequence[str] | None, expected: Sequence[str], path: Path) -> None:
@@ -149,11 +159,14 @@ def _check_classes(stated: Sequence[str] | None, expected: Sequence[str], path: 
 
 
 def _check_head(state: Mapping[str, Tensor], model: nn.Module, classes: int, path: Path) -> None:
-    head = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-    weight = state.get(f"{head}.weight")
+    weight = state.get(f"{head_name(model)}.weight")
     if weight is not None and weight.shape[0] != classes:
+        whole = weight.shape[0] == len(class_names(IMAGENET))
         raise InputError(
-            f"{path} has {weight.shape[0]} outputs, the setting has {classes} classes", "use other weights"
+            f"{path} has {weight.shape[0]} outputs, the setting has {classes} classes",
+            f'write {{"classes": "{IMAGENET}"}} to {path.with_suffix(".json").name} if they are ImageNet-1K\'s'
+            if whole
+            else "use other weights",
         )
 
 

@@ -51,7 +51,9 @@ def normalised_unit(images: Float[Tensor, "n c h w"], normalisation: Normalisati
     return (images - mean) / std
 
 
-def valid_range(normalisation: Normalisation, device: torch.device | str) -> tuple[Tensor, Tensor]:
+def valid_range(
+    normalisation: Normalisation, device: torch.device | str
+) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
     """The normalised values of black and white, each float32 (C, 1, 1): (0 - mean) / std and (1 - mean) / std."""
     mean, std = _channel_tensor(normalisation.mean, device), _channel_tensor(normalisation.std, device)
     return (0.0 - mean) / std, (1.0 - mean) / std

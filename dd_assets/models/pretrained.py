@@ -1,28 +1,44 @@
 """Teachers from torchvision's and timm's published ImageNet-1K weights.
 
-Belongs here: fetching them through their libraries, cutting the head down to a dataset's classes, refusals.
-Does not belong: files of the user's own (checkpoint.import_weights), measuring accuracy (training.top1).
-
-RDED cuts ImageNet subsets' teachers out of the 1000-way network in the same way (LINs-lab/RDED 3f6453d,
-validation/utils.py).
+Belongs here: finding their files in the libraries' caches, what they were trained with, refusals. Does not belong:
+files of the user's own (checkpoint.import_weights), cutting heads (foreign.py), measuring accuracy (training.top1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.names import class_folders
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.models.checkpoint import check_keys
+from dd_assets.models.architectures import build_model
+from dd_assets.models.checkpoint import check_finite, check_keys, read
+from dd_assets.models.foreign import cut_head, imagenet_rows, present_names
 from dd_assets.models.networks.libraries import SMALL
 
 SCHEMES = ("torchvision:", "timm:")
-OUTPUTS = 1000
+DOWNLOADS = "DD_DOWNLOAD_WEIGHTS"
+"""Published weights are fetched only where this environment variable is 1; otherwise their caches must hold them."""
+TIMM_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Weights as their library hands them out, and what it says of them."""
+
+    state: dict[str, Tensor]
+    normalisation: Normalisation
+    fixed_size: int | None = None
+    """The one image size in pixels that the network takes, or None where it takes others."""
 
 
 def is_published(weights: str) -> bool:
@@ -39,87 +55,116 @@ def import_published(
     channels: int,
     size: int,
     normalisation: Normalisation,
+    folders: str | Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(state, metadata) of published 1000-way weights, with the rows of `classes` as head.
 
-    `weights`: "torchvision:ResNet18_Weights.IMAGENET1K_V1" or "timm:resnet18.a1_in1k"; `data` names the table of
-    WordNet ids in which the classes stand (class_names/). Downloads only where the library's cache lacks the file.
-    Raises InputError for weights that cannot be had, another architecture, images too small for the network's large
-    form, grey images, classes outside ImageNet-1K and another normalisation; UnknownNameError for unknown weights.
+    `weights`: "torchvision:ResNet18_Weights.IMAGENET1K_V1" or "timm:resnet18.a1_in1k"; `data` and `folders` say which
+    WordNet ids the classes have (foreign.imagenet_rows). The file is taken from torch's or Hugging Face's cache, and
+    fetched into it only where DD_DOWNLOAD_WEIGHTS=1. Raises InputError for weights that cannot be had, a damaged file,
+    another architecture, images of a size the network was not made for, grey images, classes outside ImageNet-1K and
+    another normalisation; UnknownNameError for weights that the library does not know.
     """
     if size < SMALL or channels != 3:
         raise InputError(
             f"{weights} was trained on large colour images; these have {size} px and {channels} channels",
             f"use images of at least {SMALL} px, or train the teacher here (leave `weights` out)",
         )
+    rows = imagenet_rows(classes, data, folders)
     scheme, name = weights.split(":", 1)
-    state, published = (_torchvision if scheme == "torchvision" else _timm)(name, architecture)
-    if published != normalisation:
+    found = (_torchvision if scheme == "torchvision" else _timm)(name, architecture)
+    if found.normalisation != normalisation:
         raise InputError(
-            f"{weights} was trained with mean {published.mean}, std {published.std}; the setting has "
-            f"{normalisation.mean}, {normalisation.std}",
+            f"{weights} was trained with mean {found.normalisation.mean}, std {found.normalisation.std}; the setting "
+            f"has {normalisation.mean}, {normalisation.std}",
             "give the setting the normalisation of its teacher",
         )
-    rows = torch.tensor(_rows(classes, data))
-    from dd_assets.models.architectures import build_model
-
-    model = build_model(architecture, classes=len(classes), channels=channels, size=size, seed=0)
-    head = [module for module, kind in model.named_modules() if isinstance(kind, nn.Linear)][-1]
-    for part in (f"{head}.weight", f"{head}.bias"):
-        if part in state and len(state[part]) == OUTPUTS:
-            state[part] = state[part][rows].clone()
-    check_keys(state, model, architecture, weights)
-    return state, {"source": f"{weights}, {len(rows)} of {OUTPUTS} rows"}
-
-
-def _rows(classes: Sequence[str], data: str) -> list[int]:
-    """The outputs of ImageNet-1K's networks for these classes, whose order is that of ascending WordNet ids."""
-    order = list(class_folders("imagenet1k").values())
-    try:
-        table = class_folders(data)
-    except UnknownNameError:
-        table = class_folders("imagenet1k")
-    unknown = [name for name in classes if table.get(name) not in order]
-    if unknown:
+    if found.fixed_size not in (None, size):
         raise InputError(
-            f"class {unknown[0]!r} is not one of ImageNet-1K's, so published weights have no output for it",
-            "train the teacher here (leave `weights` out) or name a file of your own",
+            f"{weights} takes images of {found.fixed_size} px, the setting has {size}",
+            f"set `size: {found.fixed_size}` or name other weights",
         )
-    return [order.index(table[name]) for name in classes]
+    model = build_model(architecture, classes=len(classes), channels=channels, size=size, seed=0)
+    state = cut_head(present_names(found.state), model, rows, weights)
+    check_keys(state, model, architecture, weights)
+    check_finite(state, weights)
+    return state, {"source": f"{weights}, {len(rows)} of 1000 rows"}
 
 
-def _torchvision(name: str, architecture: str) -> tuple[dict[str, Tensor], Normalisation]:
+def _torchvision(name: str, architecture: str) -> Published:
     import torchvision
 
     try:
         chosen = torchvision.models.get_weight(name)
     except (ValueError, AttributeError, KeyError) as error:
         raise UnknownNameError(f"torchvision has no weights {name!r}", "name them as in its documentation") from error
-    if chosen not in list(torchvision.models.get_model_weights(architecture)):
+    known = architecture in torchvision.models.list_models(torchvision.models)
+    if not known or chosen not in list(torchvision.models.get_model_weights(architecture)):
         raise InputError(f"torchvision's {name} is not for {architecture}", "name the architecture of the weights")
-    try:
-        state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        file = chosen.url.rsplit("/", 1)[-1]
-        raise InputError(
-            f"torchvision's {name} cannot be had ({error})", f"put {file} into {torch.hub.get_dir()}/checkpoints"
-        ) from error
     preset = chosen.transforms()
-    return dict(state), Normalisation(mean=tuple(preset.mean), std=tuple(preset.std))
+    smallest = min(chosen.meta.get("min_size") or (1, 1))
+    return Published(
+        state=_hub_state(chosen.url, f"torchvision's {name}"),
+        normalisation=Normalisation(mean=tuple(preset.mean), std=tuple(preset.std)),
+        # Transformers state the size of their position embedding here, convolutional networks a bound below SMALL.
+        fixed_size=smallest if smallest > SMALL else None,
+    )
 
 
-def _timm(name: str, architecture: str) -> tuple[dict[str, Tensor], Normalisation]:
+def _hub_state(url: str, what: str) -> dict[str, Tensor]:
+    """The tensors of a file in torch's hub cache, whose name states the beginning of its SHA-256."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not file.is_file():
+        remedy = f"put {file.name} into {file.parent} (from {url}), or set {DOWNLOADS}=1"
+        if os.environ.get(DOWNLOADS) != "1":
+            raise InputError(f"{what} is not on this machine", remedy)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(file), progress=False)
+        except OSError as error:
+            raise InputError(f"{what} cannot be fetched ({_line(error)})", remedy) from error
+    stated = re.search(r"-([0-9a-f]{8,64})\.pth$", file.name)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if stated is None or not digest.startswith(stated.group(1)):
+        raise InputError(f"{file} has SHA-256 {digest}, which is not what its name states", "delete it, fetch it again")
+    try:
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({_line(error)})", "delete it, fetch it again") from error
+
+
+def _timm(name: str, architecture: str) -> Published:
     import timm
 
-    if not timm.is_model(name.split(".")[0]):
-        raise UnknownNameError(f"timm has no model {name!r}", "name it as timm.list_pretrained() does")
     try:
-        model: Any = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"timm's {name} cannot be had ({line})", "fetch it into the Hugging Face cache first"
-        ) from error
-    facts = model.pretrained_cfg
-    normalisation = Normalisation(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
-    return {key: value.detach().clone() for key, value in model.state_dict().items()}, normalisation
+        facts = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        facts = None
+    if facts is None or not facts.hf_hub_id:
+        raise UnknownNameError(f"timm has no weights {name!r}", "name them as timm.list_pretrained() does")
+    path = _hugging_face_file(facts.hf_hub_id, f"timm's {name}")
+    return Published(
+        state=read(path.read_bytes())[0],
+        normalisation=Normalisation(mean=tuple(facts.mean), std=tuple(facts.std)),
+        fixed_size=facts.input_size[-1] if facts.fixed_input_size else None,
+    )
+
+
+def _hugging_face_file(repository: str, what: str) -> Path:
+    """The weights of a model on the Hugging Face hub, as its cache holds them."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repository, TIMM_FILE)
+    if isinstance(cached, str):
+        return Path(cached)
+    remedy = f"fetch it (hf download {repository} {TIMM_FILE}), or set {DOWNLOADS}=1"
+    if os.environ.get(DOWNLOADS) != "1":
+        raise InputError(f"{what} is not on this machine", remedy)
+    try:
+        return Path(hf_hub_download(repository, TIMM_FILE))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what} cannot be fetched ({_line(error)})", remedy) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

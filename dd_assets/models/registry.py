@@ -22,11 +22,13 @@ class Architecture:
     min_size: int = 8
     batch_norm: bool = True
     """Whether it has batch norm layers, without which a recovery has nothing to match."""
+    large_from: int = 64
+    """Pixels from which it has its large form."""
 
     def activation_floats(self, size: int) -> float:
         """Floats kept for the backward pass to the input, per image and pixel, at this size (`ACTIVATIONS`)."""
         small, large = ACTIVATIONS[self.name]
-        return small if size < 64 else large
+        return small if size < self.large_from else large
 
 
 def _convnet(width: int, depth: int, instance_norm: bool = False) -> Architecture:
@@ -73,7 +75,10 @@ ARCHITECTURES: dict[str, Architecture] = {
             name="resnetap10_in",
             family="pooled_resnet",
             summary="ResNetAP-10: basic blocks, average pooling for strides, instance norm (IDC, Kim et al. 2022)",
+            # At 8 px its last maps are single pixels, which instance norm makes all alike: it would answer a constant.
+            min_size=16,
             batch_norm=False,
+            large_from=65,
         ),
         _torchvision("resnet18", "ResNet-18", "with a 3x3 stride-1 stem and no max-pool"),
         _torchvision("resnet50", "ResNet-50", "with a 3x3 stride-1 stem and no max-pool"),
@@ -87,6 +92,16 @@ ARCHITECTURES: dict[str, Architecture] = {
             family="timm",
             summary="vision transformer of 6 layers, width 96, 3 heads; 8x8 patches per image (7x7 at 28 px)",
             batch_norm=False,
+        ),
+        *(
+            Architecture(
+                name=f"vit_{width}_patch16_224",
+                family="timm",
+                summary=f"timm ViT-{width.capitalize()}, patches of 16 px, any multiple of 16 px (weights: 224 px)",
+                min_size=32,
+                batch_norm=False,
+            )
+            for width in ("tiny", "small")
         ),
     )
 }
@@ -108,7 +123,7 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "resnet32_cifar": (595.0, 595.0),
     "resnet56_cifar": (1043.0, 1043.0),
     "wrn16_2": (483.0, 483.0),
-    "resnetap10_in": (1092.6, 195.1),
+    "resnetap10_in": (1092.6, 386.4),
     "resnet18": (1147.0, 110.5),
     "resnet50": (6227.0, 428.0),
     "mobilenet_v2": (4653.0, 389.6),
@@ -117,6 +132,8 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "efficientnet_b0": (5365.2, 440.1),
     "alexnet": (265.0, 17.4),
     "vit_micro": (304.4, 21.8),
+    "vit_tiny_patch16_224": (116.9, 95.5),
+    "vit_small_patch16_224": (230.5, 187.8),
 }
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import Setting, setting, settings
 from dd_assets.errors import InputError
+from dd_assets.methods.contract import Method, with_overrides
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
 
@@ -57,6 +58,31 @@ class Stage:
     group: str
     kinds: tuple[str, ...]
     tags: Mapping[str, str] = field(default_factory=dict)
+    skippable: tuple[str, ...] = ()
+    """Inputs that some cells do without, such as the generators that their recipes do not name."""
+    unread: Callable[[Cell], frozenset[str]] = lambda cell: frozenset()
+    """Those of `skippable` that a cell does without."""
+
+    def reads(self, cell: Cell) -> tuple[str, ...]:
+        """The inputs of one cell."""
+        left_out = self.unread(cell)
+        return tuple(name for name in self.inputs if name not in left_out)
+
+
+def declared_parameters(method: Method, chosen: Setting, overrides: Mapping[str, Any] | None = None) -> Any:
+    """A method's parameters in a setting: its recipe, then the setting's own values, then a launch's overrides.
+
+    Raises UnknownNameError or InputError for a parameter that does not exist or has another type.
+    """
+    recipe = method.recipe_for(chosen.data).parameters
+    stated = with_overrides(recipe, chosen.recipes.get(method.name, {}), f"{method.name} in setting {chosen.name}")
+    return with_overrides(stated, overrides or {}, method.name)
+
+
+def starts_of(method: Method) -> list[str]:
+    """Every method whose images some recipe or enabled setting starts this one from, sorted: edges of the graph."""
+    stated = {method.images_of(declared_parameters(method, entry)) for entry in settings().values()}
+    return sorted({*method.starts(), *(name for name in stated if name)})
 
 
 def reference_of(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from dd_assets.datasets.registry import PRIOR_SOURCES, Setting, tune_variant
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.registry import method
-from dd_assets.planning.cells import Cell, Stage, reference_of, run_named, usable
+from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, priors, statistics, teacher, training
@@ -85,7 +85,7 @@ def _prior_scores(chosen: Setting, engine: Engine) -> dict[str, Manifest]:
 def _distilled(name: str, tuned: Setting, source: Manifest, member: Manifest, engine: Engine) -> Manifest:
     """The image set of one method with `member` as its teacher, and of the method it starts from before it."""
     chosen = method(name)
-    parameters, facts = chosen.recipe_for(tuned.data).parameters, dataset.facts(tuned, source)
+    parameters, facts = declared_parameters(chosen, tuned), dataset.facts(tuned, source)
     reason = chosen.reason_against(parameters, facts, PRIOR_IPC)
     if reason:
         raise InputError(f"priors of {tuned.name}: {name}: {reason}", "set `priors: equal` for this dataset")

@@ -13,7 +13,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -127,7 +127,7 @@ def execute(task: Task) -> tuple[Manifest, bool] | None:
 
     None means that somebody else holds the unit's lease and it is not in the store yet.
     """
-    found = task.store.lookup(task.unit.digest)
+    found = _intact(task)
     if found is not None:
         return found, False
     if not task.leases:
@@ -139,11 +139,21 @@ def execute(task: Task) -> tuple[Manifest, bool] | None:
         return None
     with lease:
         # Whoever held the lease until now may have committed after the look above.
-        found = task.store.lookup(task.unit.digest)
+        found = _intact(task)
         return (found, False) if found is not None else (_compute_and_commit(task), True)
 
 
+def _intact(task: Task) -> Manifest | None:
+    """The manifest of a committed unit that still has its files."""
+    found = task.store.lookup(task.unit.digest)
+    return None if found is None or task.store.lost(found) else found
+
+
 def _compute_and_commit(task: Task) -> Manifest:
+    past = task.store.lookup(task.unit.digest)
+    if past is not None and task.store.lost(past):
+        # Its manifest names files that are gone, and would win over the one that is about to be published.
+        task.store.discard(past)
     with claim(task.device, _say) as device:
         started, cpu_started = time.perf_counter(), time.process_time()
         product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit))
@@ -201,10 +211,12 @@ class Engine:
     tally: Tally = field(default_factory=Tally)
     leases: bool = True
     lease_seconds: float = DEFAULT_SECONDS
+    _listed: set[str] | None = None
+    """Payloads that were there when a looking engine first asked."""
 
     def run(self, units: Sequence[Unit]) -> list[Manifest]:
         """The manifests of these units, in order; missing ones are computed (equal recipes once)."""
-        found = {unit.digest: self.store.lookup(unit.digest) for unit in units}
+        found = {unit.digest: self._stored(unit.digest) for unit in units}
         missing = [unit for digest, unit in {u.digest: u for u in units}.items() if found[digest] is None]
         self.tally.reused += [unit for unit in units if found[unit.digest] is not None]
         if missing and self.look_only:
@@ -213,22 +225,32 @@ class Engine:
             found.update(self._compute(missing))
         return [manifest for unit in units if (manifest := found[unit.digest]) is not None]
 
+    def _stored(self, digest: str) -> Manifest | None:
+        """The manifest of a committed unit, or None too if a file it names is gone."""
+        if self.look_only and self._listed is None:
+            # One listing instead of a look per file: a plan asks for every unit there is.
+            self._listed = {path.rsplit("/", 1)[-1] for path in self.store.list("payloads")}
+        found = self.store.lookup(digest)
+        return None if found is None or self.store.lost(found, self._listed or ()) else found
+
     def _compute(self, missing: Sequence[Unit]) -> dict[str, Manifest]:
         """Compute what nobody else computes, then wait for the rest, taking over what its holder has given up."""
         done: dict[str, Manifest] = {}
         watcher, told = Watcher(self.store, self.lease_seconds), set[str]()
         ready, dead = list(missing), dict[str, int]()
         while ready:
-            for unit, outcome in self._attempt(ready, dead):
-                if outcome is not None:
-                    self._finish(unit, outcome, done, len(missing))
+            # Closed at once when something is raised here, so that no worker computes on for nobody.
+            with contextlib.closing(self._attempt(ready, dead)) as outcomes:
+                for unit, outcome in outcomes:
+                    if outcome is not None:
+                        self._finish(unit, outcome, done, len(missing))
             waiting = [unit for unit in missing if unit.digest not in done]
             ready, dead = self._wait(waiting, watcher, told) if waiting else ([], {})
         return done
 
     def _attempt(
         self, units: Sequence[Unit], dead: Mapping[str, int]
-    ) -> Iterator[tuple[Unit, tuple[Manifest, bool] | None]]:
+    ) -> Generator[tuple[Unit, tuple[Manifest, bool] | None], None, None]:
         from dd_assets.units.kinds import kind_of
 
         device = self.compute.resolved_device()
@@ -247,7 +269,10 @@ class Engine:
         _SPEAKERS.append(self.announce)
         with contextlib.ExitStack() as stack:
             stack.callback(_SPEAKERS.remove, self.announce)
-            for position, outcome in self.compute.map(execute, tasks, exclusive=kind_of(units[0].name).exclusive):
+            exclusive = kind_of(units[0].name).exclusive
+            for position, outcome in stack.enter_context(
+                contextlib.closing(self.compute.map(execute, tasks, exclusive=exclusive))
+            ):
                 yield units[position], outcome
 
     def _finish(self, unit: Unit, outcome: tuple[Manifest, bool], done: dict[str, Manifest], total: int) -> None:
@@ -265,7 +290,7 @@ class Engine:
         while True:
             views = {unit.digest: watcher.look(unit.digest) for unit in units}
             self._tell(units, views, told)
-            ready = [unit for unit in units if views[unit.digest].state != "held" or self.store.lookup(unit.digest)]
+            ready = [unit for unit in units if views[unit.digest].state != "held" or self._stored(unit.digest)]
             if ready:
                 return ready, {digest: view.number for digest, view in views.items() if view.state == "dead"}
             time.sleep(min(pause, self.lease_seconds / 2))

@@ -14,6 +14,8 @@ from dd_assets.planning.unit import Manifest, Unit
 from dd_resources.store import ArtefactStore
 
 ABSENT = object()
+SHOWN = ("finished", "host", "device", "torch")
+"""What is told of the execution that gave another result."""
 
 
 def explain(store: ArtefactStore, reference_units_old: Mapping[str, str] | Iterable[str], unit_new: Unit) -> list[str]:
@@ -25,8 +27,9 @@ def explain(store: ArtefactStore, reference_units_old: Mapping[str, str] | Itera
     """
     digests = reference_units_old.values() if isinstance(reference_units_old, Mapping) else reference_units_old
     digests = list(digests)
-    if unit_new.digest in digests and store.lookup(unit_new.digest) is not None:
-        return []
+    same = store.lookup(unit_new.digest) if unit_new.digest in digests else None
+    if same is not None:
+        return [f"its file {name} is gone from the store" for name in store.lost(same)]
     known = [manifest for digest in digests if (manifest := store.lookup(digest)) is not None]
     gone = len(digests) - len(known)
     same_kind = [manifest for manifest in known if manifest.recipe["unit"] == unit_new.name]
@@ -35,6 +38,22 @@ def explain(store: ArtefactStore, reference_units_old: Mapping[str, str] | Itera
         return [f"the partition had no unit of kind {unit_new.name}{lost}"]
     new, sources = plain(unit_new.recipe), unit_new.sources
     return min((_compare(store, manifest, new, sources) for manifest in same_kind), key=len)
+
+
+def kept_beside(store: ArtefactStore, recipes: Iterable[str]) -> list[str]:
+    """A line per other result of these recipes that the store keeps beside the one in use (`sync --force`)."""
+    lines = []
+    for recipe in recipes:
+        used = store.lookup(recipe)
+        for other in store.alternatives(recipe):
+            if used is None or other.content != used.content:
+                unit = f"{other.label or other.recipe['unit']}: {other.recipe['unit']} (recipe {recipe[:12]})"
+                where = ", ".join(f"{name} {other.measurements[name]}" for name in SHOWN if name in other.measurements)
+                lines.append(
+                    f"{unit} has another result {other.content[:12]} ({where}) beside"
+                    f" {used.content[:12] if used else 'none'}"
+                )
+    return lines
 
 
 def _compare(

@@ -17,7 +17,7 @@ from dd_assets.errors import CorruptArtefactError, InputError
 from dd_assets.planning.unit import Manifest, Reference
 from dd_resources.files import Entry
 from dd_resources.leases import DEFAULT_SECONDS, Watcher, lease_facts, leased_recipes
-from dd_resources.store import ArtefactStore, manifest_path
+from dd_resources.store import ALTERNATIVES, ArtefactStore, manifest_path
 
 DAY = 86_400.0
 LOOKS_PER_TIMEOUT = 4
@@ -36,9 +36,10 @@ def collect(
 
     Kept: units that references of any namespace or pins name, units whose lease is alive and what they read,
     everything younger than that many days (by the store's own clock stamps), and the inputs of all these,
-    transitively. Manifests go before the payloads they name, so that an interruption leaves files nobody names and
-    never a name without its file. If the store has leases this waits up to `lease_seconds` to tell live from dead.
-    Raises StoreError; CorruptArtefactError for a reference or pin that cannot be read, before anything is removed.
+    transitively; other results of a recipe (`sync --force`) stay as long as the recipe itself. Manifests go before the
+    payloads they name, so that an interruption leaves files nobody names and never a name without its file. If the
+    store has leases this waits up to `lease_seconds` to tell live from dead. Raises StoreError; CorruptArtefactError
+    for a reference or pin that cannot be read, before anything is removed.
     """
     store.open()
     now = time.time()
@@ -51,8 +52,10 @@ def collect(
     manifests = [entry for entry in store.entries("manifests") if not _is_temporary(entry)]
     kept.add(_recipe_of(entry) for entry in manifests if entry.modified >= limit)
     unreachable = [entry for entry in manifests if _recipe_of(entry) not in kept.recipes]
+    others = _alternatives(store, kept, limit)
     removals = [
         *(_removal(entry, "manifest that nothing reaches") for entry in unreachable),
+        *others,
         *_payloads(store, kept, limit, frozen=bool(live)),
         *_work(store, limit, live),
         *_leftovers(store, limit),
@@ -99,6 +102,18 @@ class _Reachable:
             if manifest is not None:
                 self.payloads.update(_shas(manifest))
                 pending.extend(manifest.sources.values())
+
+
+def _alternatives(store: ArtefactStore, kept: _Reachable, limit: float) -> list[Removal]:
+    """Other results of recipes that nothing reaches; the payloads of those that stay are kept."""
+    removals = []
+    for entry in store.entries(ALTERNATIVES):
+        if entry.path.split("/")[1] in kept.recipes or entry.modified >= limit:
+            if not _is_temporary(entry):
+                kept.payloads.update(_shas(Manifest.from_json(_json(store, entry.path))))
+        else:
+            removals.append(_removal(entry, "other result of a recipe that nothing reaches"))
+    return removals
 
 
 def _payloads(store: ArtefactStore, kept: _Reachable, limit: float, frozen: bool) -> list[Removal]:

@@ -6,20 +6,31 @@ Belongs here: what a stage is, and the list of all stages from the registries. D
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from typing import Any
 
-from dd_assets.datasets.registry import settings
+from dd_assets.datasets.registry import Setting, settings
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.methods.contract import OWN_STARTS, Facts, Method, with_overrides
+from dd_assets.methods.contract import OWN_STARTS, Facts, Method
 from dd_assets.methods.registry import METHODS
-from dd_assets.planning.cells import Cell, Space, Stage, reference_of, run_named, usable
+from dd_assets.planning.cells import (
+    Cell,
+    Space,
+    Stage,
+    declared_parameters,
+    reference_of,
+    run_named,
+    starts_of,
+    usable,
+)
 from dd_assets.planning.committees import committee_stages
+from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.generators import CENTROIDS, generator_asset, generator_stages, usable_generator
+from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
 
@@ -60,6 +71,7 @@ def _image_inputs(
             wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
     if needs.priors:
         wanted["priors"] = usable(engine, inputs["priors"], "priors")
+    wanted |= _generation_inputs(method, parameters, inputs, engine)
     start = method.images_of(parameters)
     if start is None:
         return [wanted] * method.draws
@@ -67,15 +79,57 @@ def _image_inputs(
     if asset not in inputs:
         raise InputError(
             f"{method.name} does not start from {start} in any recipe, so the graph has no such edge",
-            f"init can be one of {', '.join([*OWN_STARTS, *method.starts()])} here; a recipe adds others",
+            f"init can be one of {', '.join([*OWN_STARTS, *starts_of(method)])} here; a recipe adds others",
         )
     draws = len(inputs[asset].units)
     return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
 
 
+def _generation_inputs(
+    method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
+) -> dict[str, Manifest]:
+    """The generator that the parameters name, and the centroids in its latents where they are read."""
+    name = method.generator_of(parameters)
+    if not name:
+        return {}
+    if generator_asset(name) not in inputs:
+        raise InputError(
+            f"{method.name} does not sample from generator {name} in any recipe, so the graph has no such edge",
+            f"generator can be one of {', '.join(method.generators())} here; a recipe or setting adds others",
+        )
+    found = {"generator": usable_generator(engine, inputs[generator_asset(name)])}
+    if method.reads_centroids(parameters):
+        if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
+            raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
+        found["centroids"] = usable(engine, inputs[CENTROIDS], name)
+    return found
+
+
+def _generation_assets(method: Method) -> tuple[str, ...]:
+    """The generators and centroids that some recipe or enabled setting of a method reads."""
+    if not method.needs.generator:
+        return (CENTROIDS,) if method.needs.centroids else ()
+    stated = [recipe.parameters for recipe in method.recipes.values()]
+    stated += [declared_parameters(method, entry) for entry in settings().values()]
+    names = sorted({method.generator_of(parameters) for parameters in stated})
+    clustered = any(method.reads_centroids(parameters) for parameters in stated)
+    return (*(generator_asset(name) for name in names), *((CENTROIDS,) if clustered else ()))
+
+
+def _unread(method: Method, cell: Cell) -> frozenset[str]:
+    """Generators that a cell's parameters do not name, and centroids that they do not read."""
+    if not method.needs.generator:
+        return frozenset()
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
+    read = {generator_asset(method.generator_of(parameters))} | (
+        {CENTROIDS} if method.reads_centroids(parameters) else set()
+    )
+    return frozenset(_generation_assets(method)) - read
+
+
 def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
-    parameters = with_overrides(method.recipe_for(cell.setting.data).parameters, cell.overrides, method.name)
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
     reason = method.reason_against(parameters, described, cell.ipc)
     if reason:
         raise InputError(
@@ -83,7 +137,15 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
         )
     given = _image_inputs(method, parameters, described, inputs, engine)
     per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
-    shards = iter(engine.run([unit for draw in per_draw for unit in draw]))
+    wanted = [unit for draw in per_draw for unit in draw]
+    missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
+    if missing:
+        needed = estimate(
+            method, parameters, described, cell.ipc, networks_alive(method, parameters, described, cell.setting)
+        )
+        device, side_by_side = engine.compute.resolved_device(), min(missing, engine.compute.resolved_workers())
+        require_fit(needed, free_memory(device) // side_by_side, f"{method.name} on {cell.partition}")
+    shards = iter(engine.run(wanted))
     asset = f"{method.name}/synthetic_images"
     sets = {}
     for draw, units in enumerate(per_draw):
@@ -100,16 +162,47 @@ def protocols(cell: Cell, student: str) -> dict[str, Protocol]:
     same = student == cell.setting.teacher.architecture
     images_in_set = cell.ipc * len(cell.setting.classes)
     base = cell.setting.protocol.for_student(same, images_in_set)
-    return {mode: replace(base, label=mode) for mode in cell.setting.labels}  # type: ignore[arg-type]
+    return {mode: _for_labels(base, mode, cell.setting) for mode in cell.setting.labels}
+
+
+def _for_labels(protocol: Protocol, mode: str, chosen: Setting) -> Protocol:
+    """Raises InputError naming the setting whose committee cannot give the labels that its protocol asks for."""
+    try:
+        return protocol.for_labels(mode, tuple(choice.key for choice in chosen.committee))  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"{chosen.name}: {error.problem}", error.remedy) from error
 
 
 def _label_key(draw: int, seed: int, protocol: Protocol) -> str:
     return f"draw{draw}/seed{seed}/batch{protocol.batch}"
 
 
+def _labellers(protocol: Protocol, inputs: Mapping[str, Reference], engine: Engine) -> dict[str, Manifest]:
+    """The inputs that soft labels come from: the teacher, or members of the committee and what weights them."""
+    found = {}
+    for name in labels.labeller_inputs(protocol.labelling):
+        asset, _, member = name.partition("/")
+        found[name] = usable(engine, inputs[asset], member or asset)
+    return found
+
+
+def _label_assets(entries: Iterable[Setting], storage: str | None = None) -> tuple[str, ...]:
+    """The assets, beyond the teacher, that soft labels of these settings come from (with that storage alone).
+
+    Raises InputError for a setting whose committee lacks what its protocol asks for, before anything is planned.
+    """
+    asked = [_for_labels(entry.protocol, "soft", entry) for entry in entries if "soft" in entry.labels]
+    chosen = [p for p in asked if p.labeller == "committee" and storage in (None, p.label_storage)]
+    return (*(("committee",) if chosen else ()), *(("priors",) if any(p.label_mix == "priors" for p in chosen) else ()))
+
+
+def _unasked(cell: Cell, storage: str | None = None) -> frozenset[str]:
+    """Of those of all enabled settings, the ones that a cell's own setting does without."""
+    return frozenset(_label_assets(settings().values(), storage)) - {*_label_assets([cell.setting], storage)}
+
+
 def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     asset = f"{method.name}/soft_labels"
-    teacher_manifest = usable(engine, inputs["teacher"], "teacher")
     wanted: dict[str, Unit] = {}
     expected = 0
     for student in cell.setting.students:
@@ -121,9 +214,8 @@ def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference],
             key = _label_key(draw, seed, protocol)
             if key not in wanted:
                 expected += labels.estimated_bytes(source.summary["rows"], len(cell.setting.classes), protocol)
-            wanted[key] = labels.plan(
-                cell.setting, source, teacher_manifest, protocol, seed, f"{asset} {cell.partition} {key}"
-            )
+            given = _labellers(protocol, inputs, engine)
+            wanted[key] = labels.plan(cell.setting, source, given, protocol, seed, f"{asset} {cell.partition} {key}")
     engine.announce(f"{asset} {cell.partition}: {len(wanted)} label tables, about {expected / 1e6:.1f} MB before zstd")
     return reference_of(asset, cell, run_named(wanted, engine), inputs)
 
@@ -146,7 +238,7 @@ def _resolve_score(
                 table = _label_key(draw, seed, protocol)
                 given["labels"] = usable(engine, inputs[f"{method.name}/soft_labels"], table)
                 if protocol.label_storage == "online":
-                    given["teacher"] = usable(engine, inputs["teacher"], "teacher")
+                    given |= _labellers(protocol, inputs, engine)
             key = f"{mode}/draw{draw}/seed{seed}"
             wanted[key] = training.plan(cell.setting, student, protocol, seed, given, f"{asset} {cell.partition} {key}")
     return reference_of(asset, cell, run_named(wanted, engine), inputs)
@@ -158,7 +250,7 @@ def students() -> list[str]:
 
 
 def _method_stages(method: Method) -> list[Stage]:
-    name = method.name
+    name, further = method.name, _label_assets(settings().values())
     tags = {"dd/method": name, "dd/family": method.family}
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
     needs = method.needs
@@ -168,7 +260,11 @@ def _method_stages(method: Method) -> list[Stage]:
         Stage(
             asset=f"{name}/synthetic_images",
             space="grid",
-            inputs=(*needed, *(f"{start}/synthetic_images" for start in method.starts())),
+            inputs=(
+                *needed,
+                *_generation_assets(method),
+                *(f"{start}/synthetic_images" for start in starts_of(method)),
+            ),
             resolve=lambda cell, inputs, engine: _resolve_images(method, cell, inputs, engine),
             unit_kind=f"images/{name}",
             checks=(
@@ -179,11 +275,13 @@ def _method_stages(method: Method) -> list[Stage]:
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
+            skippable=_generation_assets(method),
+            unread=lambda cell: _unread(method, cell),
         ),
         Stage(
             asset=f"{name}/soft_labels",
             space="grid",
-            inputs=("teacher", f"{name}/synthetic_images"),
+            inputs=("teacher", *further, f"{name}/synthetic_images"),
             resolve=lambda cell, inputs, engine: _resolve_labels(method, cell, inputs, engine),
             unit_kind="labels",
             checks=(
@@ -194,17 +292,20 @@ def _method_stages(method: Method) -> list[Stage]:
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
+            skippable=further,
+            unread=_unasked,
         ),
+        diversity_stage(method, tags),
         *(_score_stage(method, student, tags) for student in students()),
     ]
 
 
 def _score_stage(method: Method, student: str, tags: Mapping[str, str]) -> Stage:
-    name = method.name
+    name, further = method.name, _label_assets(settings().values(), "online")
     return Stage(
         asset=f"{name}/score_{student}",
         space="grid",
-        inputs=("dataset", "teacher", f"{name}/synthetic_images", f"{name}/soft_labels"),
+        inputs=("dataset", "teacher", *further, f"{name}/synthetic_images", f"{name}/soft_labels"),
         resolve=lambda cell, inputs, engine: _resolve_score(method, student, cell, inputs, engine),
         unit_kind="training",
         checks=(
@@ -215,6 +316,8 @@ def _score_stage(method: Method, student: str, tags: Mapping[str, str]) -> Stage
         group=name,
         kinds=("pytorch",),
         tags={**tags, "dd/student": student},
+        skippable=further,
+        unread=lambda cell: _unasked(cell, "online"),
     )
 
 
@@ -249,8 +352,9 @@ def stages() -> dict[str, Stage]:
         ),
     ]
     known = METHODS()
-    order = TopologicalSorter({name: method.starts() for name, method in known.items()}).static_order()
-    made = [*roots, *committee_stages(), *(stage for name in order for stage in _method_stages(known[name]))]
+    order = TopologicalSorter({name: starts_of(method) for name, method in known.items()}).static_order()
+    further = (stage for name in order for stage in _method_stages(known[name]))
+    made = [*roots, *committee_stages(), *generator_stages(), *further]
     return {stage.asset: stage for stage in made}
 
 

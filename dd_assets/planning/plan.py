@@ -9,11 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dd_assets.datasets.registry import Setting, settings
+from dd_assets.diffusion.registry import GENERATORS
+from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import method
+from dd_assets.planning.cells import declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.explain import explain
+from dd_assets.planning.generators import CENTROIDS, GENERATOR_ASSETS, without_centroids, without_generator
 from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.memory import estimate, networks_alive
 from dd_assets.planning.unit import Reference, Unit
 from dd_assets.units import dataset
 
@@ -32,6 +37,8 @@ class Row:
     seconds_estimate: float | None = None
     """CPU-process seconds of the units to compute, from what the same kind cost before; None if nothing is known."""
     bytes_estimate: int | None = None
+    memory_estimate: int | None = None
+    """Bytes at the peak of a synthesis (planning/memory.py); None for other stages and finished partitions."""
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Planner:
         stage, cell = stages()[asset], Cell.of(partition)
         inputs: dict[str, Reference] = {}
         waiting = []
-        for name in stage.inputs:
+        for name in stage.reads(cell):
             upstream = input_target(name, cell)
             if self.visit(upstream).status == "fresh" or upstream in self.found:
                 inputs[name] = self.found[upstream]
@@ -77,6 +84,7 @@ class Planner:
                 reason=reason,
                 seconds_estimate=round(cost[0], 1) if cost else None,
                 bytes_estimate=round(cost[1]) if cost else None,
+                memory_estimate=self._memory(stage, cell) if status in ("missing", "stale", "pending") else None,
             )
 
         blocked = self.blocked_reason(stage, cell)
@@ -132,20 +140,47 @@ class Planner:
                 indices += max(Cell.of(key).ipc, 1) if reference else 0
         return (seconds / indices, size / indices) if indices else None
 
+    def _memory(self, stage: Stage, cell: Cell) -> int | None:
+        """Bytes at the peak of one shard of images, once the dataset is known."""
+        described = self._facts(cell)
+        if described is None or not stage.unit_kind.startswith("images/"):
+            return None
+        chosen = method(stage.tags["dd/method"])
+        parameters = declared_parameters(chosen, cell.setting)
+        alive = networks_alive(chosen, parameters, described, cell.setting)
+        return estimate(chosen, parameters, described, cell.ipc, alive).total
+
+    def _facts(self, cell: Cell) -> Facts | None:
+        """What the stored dataset says of itself; None before it is there."""
+        source = self.found.get(("dataset", cell.setting.name))
+        manifest = self.engine.store.lookup(source.units["dataset"]) if source else None
+        return dataset.facts(cell.setting, manifest) if manifest else None
+
     def blocked_reason(self, stage: Stage, cell: Cell) -> str:
         """Why a cell can never apply, or ''; method limits are known once the dataset is in the store."""
         if stage.space == "dataset":
-            return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else ""
+            return self._without_asset(stage, cell)
         student = stage.tags.get("dd/student")
         if student and student not in cell.setting.students:
             return f"{cell.setting.name} does not score {student}"
-        source = self.found.get(("dataset", cell.setting.name))
-        manifest = self.engine.store.lookup(source.units["dataset"]) if source else None
-        if manifest is None:
+        described = self._facts(cell)
+        if stage.asset == CENTROIDS:
+            return without_centroids(cell, described.train_counts if described else ())
+        if described is None:
             return ""
         chosen = method(stage.tags["dd/method"])
-        parameters = chosen.recipe_for(cell.setting.data).parameters
-        return chosen.reason_against(parameters, dataset.facts(cell.setting, manifest), cell.ipc) or ""
+        parameters = declared_parameters(chosen, cell.setting)
+        reason = chosen.reason_against(parameters, described, cell.ipc)
+        sampled = chosen.generator_of(parameters)
+        if not reason and sampled in GENERATORS:
+            return without_generator(cell.setting, sampled)
+        return reason or ""
+
+    @staticmethod
+    def _without_asset(stage: Stage, cell: Cell) -> str:
+        if stage.asset in GENERATOR_ASSETS:
+            return without_generator(cell.setting, stage.asset.removeprefix("generator_"))
+        return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else ""
 
 
 def partitions_of(stage: Stage, entry: Setting) -> list[str]:
@@ -169,8 +204,9 @@ def with_upstream(targets: Iterable[Target]) -> list[Target]:
 
     def add(target: Target) -> None:
         asset, partition = target
-        for name in stages()[asset].inputs:
-            add(input_target(name, Cell.of(partition)))
+        cell = Cell.of(partition)
+        for name in stages()[asset].reads(cell):
+            add(input_target(name, cell))
         ordered[target] = None
 
     for target in targets:

@@ -18,13 +18,17 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSIO
 
 from dd_assets.errors import DDError, InputError
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.plan import Planner, Row, Target, with_upstream
+from dd_assets.planning.runs import process_tags
 from dd_assets.planning.unit import Reference
 from dd_assets.units.kinds import kind_of
 
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
+TEACHERS = ("teacher", "committee", "statistics", "priors", *GENERATOR_ASSETS)
+"""Assets of the dataset space that come after the dataset and before every method."""
 UP_TO_DATE = "up_to_date"
 """The check that every asset carries and `plan --publish` reports."""
 
@@ -70,9 +74,9 @@ class Sync:
         outcome = Outcome()
         ordered = with_upstream(targets)
         # Datasets first: with the class counts known, a cell that cannot apply is refused before a teacher trains.
-        for phase in (("dataset",), ("teacher",), None):
-            chosen = [t for t in ordered if (t[0] in phase if phase else t[0] not in ("dataset", "teacher"))]
-            if phase == ("teacher",):
+        for phase in (("dataset",), TEACHERS, None):
+            chosen = [t for t in ordered if (t[0] in phase if phase else t[0] not in ("dataset", *TEACHERS))]
+            if phase == TEACHERS:
                 self._refuse_blocked(planner, targets, outcome, strict)
             for group in _groups([t for t in chosen if t not in outcome.lines]):
                 self._run_group(planner, group, outcome)
@@ -87,7 +91,7 @@ class Sync:
         if known is not None and recorded_version(self.instance, "leaderboard", "") == known.content:
             return
         result = self.definitions.resolve_job_def("report_job").execute_in_process(
-            instance=self.instance, raise_on_error=False, run_config=QUIET
+            instance=self.instance, raise_on_error=False, run_config=QUIET, tags=process_tags()
         )
         if not result.success:
             raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
@@ -175,6 +179,7 @@ class Sync:
             instance=self.instance,
             raise_on_error=False,
             run_config=QUIET,
+            tags=process_tags(),
         )
         if not result.success:
             raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
@@ -193,7 +198,7 @@ def _groups(targets: Sequence[Target]) -> list[list[Target]]:
 
 def _job_name(target: Target) -> str:
     stage = stages()[target[0]]
-    return "datasets_job" if stage.space == "dataset" else f"{stage.tags['dd/method']}_job"
+    return "datasets_job" if stage.space == "dataset" else f"{stage.tags.get('dd/method', stage.asset)}_job"
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str:

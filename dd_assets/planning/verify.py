@@ -1,21 +1,24 @@
 """Computing a stored unit again, elsewhere, to see whether it still means the same.
 
-Belongs here: recomputation in a fresh Python process with look-up off, and the comparison of content digests.
-Does not belong: committing anything, mending a difference (`discard`, then `sync`).
+Belongs here: recomputation in a fresh Python process with look-up off, the comparison of content digests, and keeping
+the other result beside the first where that is asked for. Does not belong: replacing what is in use (`discard`, then
+`sync`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dd_assets.errors import DDError, InputError
 from dd_assets.planning.digests import plain
-from dd_assets.planning.unit import Manifest, Unit
+from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
@@ -24,8 +27,21 @@ MARK = "dd-assets verify result: "
 """Opens the one line of output that is the answer; whatever else a computation prints is not."""
 
 
+SURROUNDINGS = ("host", "machine", "device", "threads", "torch", "numpy", "python")
+"""Measurements that say where a computation ran."""
+
+JOINED = "image_set"
+"""The kind that only joins units of its own asset partition: those are what a synthesis computed."""
+
+
 class RecomputationError(DDError):
     """The recomputation of a stored unit failed."""
+
+
+class DifferentResultError(DDError):
+    """A recomputation gave another result than the stored one."""
+
+    exit_code = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +53,10 @@ class VerifyResult:
     content_new: str
     differs: tuple[str, ...] = ()
     """Where they differ, as far as the summaries show, and what differs between then and now around them."""
+    then: Mapping[str, Any] = field(default_factory=dict)
+    """Where the stored result was computed: host, device, threads, library versions."""
+    now: Mapping[str, Any] = field(default_factory=dict)
+    """Where it was computed again."""
     seconds: float = 0.0
     """Wall seconds of the recomputation, without starting Python."""
 
@@ -51,11 +71,26 @@ class _Answer:
     seconds: float = 0.0
 
 
-def verify(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str = "auto") -> VerifyResult:
-    """Compute a manifest's unit again in a fresh Python process and compare; nothing is written to the store.
+def own_recipes(store: ArtefactStore, reference: Reference) -> dict[str, str]:
+    """Key to recipe digest of every unit that an asset partition computed: the shards of an image set before it."""
+    found: dict[str, str] = {}
+    for key, digest in reference.units.items():
+        manifest = store.lookup(digest)
+        if manifest is not None and manifest.recipe["unit"] == JOINED:
+            found |= {f"{key}/{name}": source for name, source in sorted(manifest.sources.items())}
+        found[key] = digest
+    return found
 
-    Inputs are read from the store by the recipes that the manifest names; the thread count is the recorded one.
-    Raises InputError for a unit that reads more than its inputs, RecomputationError if the computation fails.
+
+def verify(
+    store: ArtefactStore, raw: RawData, manifest: Manifest, device: str = "auto", keep: bool = False
+) -> VerifyResult:
+    """Compute a manifest's unit again in a fresh Python process and compare.
+
+    With `keep` another result is stored beside the first, under its own content; otherwise nothing is written, and in
+    no case is anything replaced. Inputs are read from the store by the recipes that the manifest names; the thread
+    count is the recorded one. Raises InputError for a unit that reads more than its inputs, RecomputationError if the
+    computation fails.
     """
     unit = manifest.unit()
     if unit.digest != manifest.recipe_digest:
@@ -71,12 +106,14 @@ def verify(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str =
         )
     for name, source in unit.sources.items():
         _require_input(store, unit, name, source)
-    answer = _ask(store, raw, manifest, Compute(device=device).resolved_device())
+    answer = _ask(store, raw, manifest, Compute(device=device).resolved_device(), keep)
     return VerifyResult(
         same=answer.content == manifest.content,
         content_old=manifest.content,
         content_new=answer.content,
         differs=() if answer.content == manifest.content else tuple(_differences(manifest, answer)),
+        then={name: manifest.measurements[name] for name in SURROUNDINGS if name in manifest.measurements},
+        now={name: answer.environment[name] for name in SURROUNDINGS if name in answer.environment},
         seconds=answer.seconds,
     )
 
@@ -96,17 +133,19 @@ def _differences(manifest: Manifest, answer: _Answer) -> list[str]:
     old, new = plain(manifest.summary), plain(answer.summary)
     figures = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     then, now = manifest.measurements, answer.environment
-    around = [f"{name} was {then.get(name)}, is {now[name]}" for name in sorted(now) if then.get(name) != now[name]]
+    changed = [name for name in SURROUNDINGS if name in now and then.get(name) != now[name]]
+    around = [f"{name} was {then.get(name)}, is {now[name]}" for name in changed]
     return [*(f"summary {name} differs" for name in figures), *around]
 
 
-def _ask(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str) -> _Answer:
+def _ask(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str, keep: bool) -> _Answer:
     question = {
         "manifest": manifest.to_json(),
         "store": store.root,
         "storage_options": store.storage_options,
         "raw": raw.root,
         "device": device,
+        "keep": keep,
     }
     done = subprocess.run(
         [sys.executable, "-m", "dd_assets.planning.verify"],
@@ -125,9 +164,7 @@ def _ask(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str) ->
 
 
 def _answer(question: Mapping[str, Any]) -> _Answer:
-    """The fresh process's part: compute, neither looking up nor resuming nor committing."""
-    import time
-
+    """The fresh process's part: compute, neither looking up nor resuming nor replacing anything."""
     import torch
 
     from dd_assets.planning.engine import Work, compute_product
@@ -142,7 +179,11 @@ def _answer(question: Mapping[str, Any]) -> _Answer:
         work = Work(store=store, raw=RawData(question["raw"]), device=device, unit=manifest.unit(), resumable=False)
         product = compute_product(work)
         seconds = round(time.perf_counter() - started, 3)
-    return _Answer(content=product.content, summary=plain(product.summary), environment=environment(), seconds=seconds)
+    around = {"device": device, "host": os.uname().nodename, **environment()}
+    if question["keep"] and product.content != manifest.content:
+        finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        store.keep_beside(manifest.unit(), product, {"seconds": seconds, "finished": finished, **around})
+    return _Answer(content=product.content, summary=plain(product.summary), environment=around, seconds=seconds)
 
 
 if __name__ == "__main__":

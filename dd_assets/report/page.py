@@ -47,12 +47,14 @@ def render_page(
     sheets: Sequence[Mapping[str, Any]],
     curves: Sequence[Mapping[str, str]],
     facts: Mapping[str, Any],
+    diversity: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as text: no script, no address outside itself, wide and narrow, light and dark.
 
     rows: dicts with `ROW_FIELDS` (see there for units) and optionally `OPTIONAL_FIELDS`; sheets: {title, png bytes};
     curves: {title, svg as made by `curve_svg`}, inserted as they are; facts: what the numbers rest on (commit, device,
-    teacher accuracy…), shown in the given order. Raises InputError naming a row's missing field.
+    teacher accuracy…), shown in the given order; diversity: tables as made by report/diversity.py. Raises InputError
+    naming a row's missing field.
     """
     for row in rows:
         missing = [field for field in ROW_FIELDS if field not in row]
@@ -63,6 +65,7 @@ def render_page(
         sheets=[{"title": sheet["title"], "source": data_uri(sheet["png"])} for sheet in sheets],
         curves=list(curves),
         facts=facts,
+        diversity=list(diversity),
         missing=MISSING,
     )
 
@@ -92,6 +95,11 @@ def marks(rows: Sequence[Row]) -> list[str]:
 def percent(value: float | None) -> str:
     """A fraction as percent with two decimals and no sign: 0.5 is '50.00'."""
     return MISSING if value is None or not math.isfinite(value) else f"{100 * value:.2f}"
+
+
+def figure(value: float | None) -> str:
+    """A number with three decimals."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -178,5 +186,5 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, duration=duration, size=size)
+    environment.filters.update(percent=percent, duration=duration, size=size, figure=figure)
     return environment.get_template("leaderboard.html.j2")

@@ -1,7 +1,8 @@
 """The optimisation loop that SRe2L and its relatives share: images under a frozen teacher, a batch at a time.
 
-Belongs here: Adam on pixels, shared views, active images, curves and resumption. Does not belong: what a method
-starts from, its loss and its schedules, which it states in a `Recovery` (methods/*/synthesis.py).
+Belongs here: Adam on pixels, shared views, active images, curves and resumption. Does not belong: which images share
+a batch and how they begin (batches.py, beginnings.py), a method's loss and schedules, which it states in a `Recovery`
+(methods/*/synthesis.py).
 
 Source: VILA-Lab/SRe2L 8d00cba, SRe2L/recover/data_synthesis.py.
 """
@@ -9,21 +10,42 @@ Source: VILA-Lab/SRe2L 8d00cba, SRe2L/recover/data_synthesis.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dd_assets import randomness
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Request, SyntheticImages
-from dd_assets.models.pixels import normalised, to_uint8, valid_range
+from dd_assets.models.pixels import to_uint8, valid_range
+from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches, requested_batches
+from dd_assets.synthesis.beginnings import beginning, noise, start_of, starting_from
 from dd_assets.synthesis.bn_statistics import BatchNormMatcher
+from dd_assets.synthesis.shifts import shifted
 from dd_assets.synthesis.views import SharedView, apply_shared_view, draw_shared_view
+
+__all__ = [
+    "Batch",
+    "Memory",
+    "Moment",
+    "Objective",
+    "Recovery",
+    "batches_of",
+    "beginning",
+    "ce_and_bn",
+    "class_major_batches",
+    "noise",
+    "recover",
+    "requested_batches",
+    "shared_views",
+    "start_of",
+    "starting_from",
+]
 
 CHECKPOINT_EVERY = 100
 """Iterations between two saved states."""
@@ -34,6 +56,41 @@ POINTS = 100
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(viewed images (n, C, S, S), labels (n,)) to the loss, a scalar, and the figures to record."""
+MEMORY = "memory/"
+"""Prefix of a method's own arrays in a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What an iteration is about, beyond the viewed images and labels that the loss gets."""
+
+    at: int
+    """The iteration within the batch."""
+    batch: Batch
+    images: Tensor
+    """All images of the batch before the step, detached (n, C, S, S)."""
+    view: Callable[[Tensor], Tensor]
+    """The iteration's view, for other images of the same shape."""
+
+
+class Memory(Protocol):
+    """What a method carries from one iteration to the next beside the images and Adam's moments."""
+
+    def start(self, batch: Batch, images: Tensor) -> None:
+        """A batch begins with these images, detached (n, C, S, S); not called where it goes on from a checkpoint."""
+        ...
+
+    def see(self, moment: Moment) -> None:
+        """The loss of this iteration is about to be computed."""
+        ...
+
+    def pack(self) -> Mapping[str, np.ndarray]:
+        """Everything a later process needs to go on bit-identically."""
+        ...
+
+    def unpack(self, saved: Mapping[str, np.ndarray], batch: Batch) -> None:
+        """Continue from `pack`'s arrays within `batch`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,51 +114,10 @@ class Recovery:
     """Which images the loss sees at an iteration, bool (n,); None for all. The others do not move."""
     figures: tuple[str, ...] = ("ce", "bn_loss")
     """Names of the objective's figures, in the order of the curves."""
-
-
-def noise(request: Request, batch: Batch, name: str) -> Tensor:
-    """N(0, 1) in normalised space, float32 (n, C, S, S), one stream per (index, class), hence free of the batching."""
-    shape = (request.facts.channels, request.facts.size, request.facts.size)
-    values = [
-        randomness.normal(int(np.prod(shape)), request.seed, name, "init", int(index), int(label)).reshape(shape)
-        for index, label in zip(batch.indices, batch.labels, strict=True)
-    ]
-    return torch.from_numpy(np.stack(values))
-
-
-def starting_from(start: SyntheticImages, request: Request) -> Callable[[Batch], Tensor]:
-    """Images of the request, rows in (index, class) order, as the normalised beginning of any batch of them.
-
-    8-bit images survive the way to network input and back exactly, so that no iterations give back `start`.
-    """
-    classes = len(request.facts.classes)
-
-    def initial(batch: Batch) -> Tensor:
-        rows = (batch.indices - request.first) * classes + batch.labels
-        return normalised(start.images[rows], request.facts.normalisation, request.device)
-
-    return initial
-
-
-def start_of(request: Request, real: Callable[[], SyntheticImages] | None = None) -> SyntheticImages | None:
-    """The images that `parameters.init` names: None for noise, `real()` for "real", else another method's rows.
-
-    Raises InputError for "real" where the method has no choice of real images of its own (`real` is None).
-    """
-    init = request.parameters.init
-    if init == "noise":
-        return None
-    if init == "real":
-        if real is None:
-            raise InputError("this method has no choice of real images of its own", "use init: random")
-        return real()
-    rows = np.arange((request.last - request.first) * len(request.facts.classes))
-    return SyntheticImages(images=request.initial(), labels=rows % len(request.facts.classes))
-
-
-def beginning(request: Request, name: str, start: SyntheticImages | None) -> Callable[[Batch], Tensor]:
-    """Where a batch begins, normalised: rows of `start`, or noise of the method's own stream where that is None."""
-    return starting_from(start, request) if start else lambda batch: noise(request, batch, name)
+    shift: Callable[[Batch, int], tuple[int, int]] = field(default=lambda batch, at: (0, 0))
+    """A shift down and right in pixels before the view, by batch and iteration; zeros come in from the border."""
+    memory: Memory | None = None
+    """The method's own state, common to all batches."""
 
 
 def shared_views(request: Request, name: str, floor: Callable[[int], float]) -> Callable[[Batch, int], SharedView]:
@@ -164,7 +180,10 @@ class _Running:
             group["lr"] = self.recovery.rate(at)
         images, labels = self._active(at)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, figures = objective(apply_shared_view(images, self.recovery.view(self.batch, at)), labels)
+        view = self._view(at)
+        if self.recovery.memory:
+            self.recovery.memory.see(Moment(at=at, batch=self.batch, images=self.images.detach(), view=view))
+        loss, figures = objective(view(images), labels)
         loss.backward()
         # An inactive image has gradient 0 and moments 0, so that Adam adds exactly 0 to it.
         self.optimiser.step()
@@ -173,6 +192,15 @@ class _Running:
         if at % self.every == 0 or at + 1 == self.recovery.iterations:
             self._record(at, [float(figures[name].detach()) for name in self.recovery.figures])
         self.iteration += 1
+
+    def _view(self, at: int) -> Callable[[Tensor], Tensor]:
+        down, right = self.recovery.shift(self.batch, at)
+        shared = self.recovery.view(self.batch, at)
+
+        def view(images: Tensor) -> Tensor:
+            return apply_shared_view(shifted(images, down, right), shared)
+
+        return view
 
     def _active(self, at: int) -> tuple[Tensor, Tensor]:
         mask = self.recovery.active(self.batch, at)
@@ -193,7 +221,9 @@ class _Running:
     def pack(self) -> dict[str, np.ndarray]:
         """Everything a later process needs to go on bit-identically."""
         moments = self.optimiser.state[self.images]
+        memory = self.recovery.memory.pack() if self.recovery.memory else {}
         return {
+            **{f"{MEMORY}{name}": values for name, values in memory.items()},
             "images": self.images.detach().cpu().numpy(),
             "exp_avg": moments["exp_avg"].cpu().numpy(),
             "exp_avg_sq": moments["exp_avg_sq"].cpu().numpy(),
@@ -212,6 +242,9 @@ class _Running:
             "exp_avg_sq": torch.tensor(saved["exp_avg_sq"], device=self.device),
         }
         self.curve = saved["curve"].tolist()
+        if self.recovery.memory:
+            own = {name.removeprefix(MEMORY): values for name, values in saved.items() if name.startswith(MEMORY)}
+            self.recovery.memory.unpack(own, self.batch)
 
 
 def recover(request: Request, recovery: Recovery) -> SyntheticImages:
@@ -227,6 +260,8 @@ def recover(request: Request, recovery: Recovery) -> SyntheticImages:
         running = _Running(request, recovery, recovery.batches[number])
         if int(saved.get("batch", -1)) == number and "images" in saved:
             running.unpack(saved)
+        elif recovery.memory:
+            recovery.memory.start(running.batch, running.images.detach())
         done = {"batch": np.array(number)}
         if finished:
             done |= {"finished": np.concatenate(finished), "curves": np.concatenate(curves)}

@@ -80,4 +80,5 @@ def facts(setting: Setting, dataset: Manifest) -> Facts:
         normalisation=setting.normalisation,
         hflip=setting.hflip,
         committee=tuple(choice.key for choice in setting.committee),
+        generators=setting.generators.names(),
     )

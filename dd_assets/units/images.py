@@ -18,12 +18,12 @@ from dd_assets.methods.registry import method as method_named
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units import image_set, priors, statistics
+from dd_assets.units import centroids, generator, image_set, priors, statistics
 from dd_assets.units import teacher as teacher_unit
 from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import IMAGES, write_images
 
-_NOT_IN_RECIPE = ("setting", "train_counts", "committee")
+_NOT_IN_RECIPE = ("setting", "train_counts", "committee", "generators")
 """Facts that a unit's inputs hold, or that change nothing: a further committee member must not touch the others."""
 
 
@@ -84,6 +84,8 @@ def compute(unit: Unit, work: Work) -> Product:
         statistics=functools.partial(statistics.load, work),
         priors=functools.partial(priors.load, work),
         initial=functools.partial(_initial, work, given["first"], given["last"], len(facts.classes)),
+        generator=functools.partial(generator.load, work),
+        centroids=functools.partial(centroids.load, work),
         device=work.device,
         checkpoints=work.checkpoints,
     )

@@ -40,7 +40,13 @@ def kinds() -> dict[str, Kind]:
         "labels": _own("labels", 1),
         "training": _own("training", 1),
         "statistics": _own("statistics", 1),
+        "diversity": _own("diversity", 1, exclusive=True),
         "priors": _own("priors", 1, exclusive=True),
+        "generator": _own("generator", 1, exclusive=True),
+        "generator_samples": _own("generator_samples", 1),
+        "class_centroids": Kind(
+            version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
+        ),
         "leaderboard": _own("leaderboard", 1, exclusive=True),
     }
     for name, method in METHODS().items():

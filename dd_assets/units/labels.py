@@ -1,32 +1,59 @@
-"""The `labels` unit: the teacher's answers for one view schedule of one image set.
+"""The `labels` unit: the teacher's or the committee's answers for one view schedule of one image set.
 
-Belongs here: planning it, storing schema A (or the seed-only table), its verdicts. Does not belong: view geometry and
-teacher forwards (evaluation/labels.py).
+Belongs here: planning it, loading the networks that label, storing schema A (or the seed-only table), its verdicts.
+Does not belong: view geometry and forwards (evaluation/labels.py, evaluation/labellers.py).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import Setting
-from dd_assets.evaluation.protocol import Protocol, Views
+from dd_assets.errors import InputError
+from dd_assets.evaluation.protocol import Labelling, Protocol, Views
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units import image_set, teacher
+from dd_assets.units import image_set, priors, teacher
 from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import read_columns, write_columns
 
+if TYPE_CHECKING:
+    from dd_assets.evaluation.labellers import Labeller
+
 VIEWS, BATCHES = "views.parquet", "batches.parquet"
+FILE_BYTES = 4096
+"""A Parquet file's own: schema, statistics, footer."""
 
 
 def plan(
-    setting: Setting, images: Manifest, teacher_manifest: Manifest, protocol: Protocol, seed: int, label: str
+    setting: Setting,
+    images: Manifest,
+    labellers: Manifest | Mapping[str, Manifest],
+    protocol: Protocol,
+    seed: int,
+    label: str,
 ) -> Unit:
-    """The label table of an image set under a protocol's views, batch and epochs, for one view seed."""
+    """The label table of an image set under a protocol's views, batch and epochs, for one view seed.
+
+    labellers: the teacher, or the inputs that `labeller_inputs` names. A default labelling is no part of the recipe,
+    so that RD3's tables keep the digests they had before there was another. Raises InputError for other networks than
+    those the protocol names.
+    """
+    given = {"teacher": labellers} if isinstance(labellers, Manifest) else dict(labellers)
+    named = protocol.labeller == "teacher" or bool(protocol.label_pool)
+    if not named or set(given) != set(labeller_inputs(protocol.labelling)):
+        raise InputError(
+            f"{label}: labels by {protocol.labeller} {', '.join(protocol.label_pool)} were to come from"
+            f" {', '.join(given)}",
+            "plan them with Protocol.for_labels or Protocol.by_one_teacher",
+        )
+    inputs = {"images": images, **given}
+    labelling = plain(protocol.labelling)
     return Unit(
         name="labels",
         version=kind_of("labels").version,
@@ -39,20 +66,48 @@ def plan(
             "normalisation": setting.normalisation,
             "size": setting.size,
             "classes": len(setting.classes),
+            **({"labelling": labelling} if labelling else {}),
         },
-        inputs={"images": images.content, "teacher": teacher_manifest.content},
-        sources={"images": images.recipe_digest, "teacher": teacher_manifest.recipe_digest},
+        inputs={name: manifest.content for name, manifest in inputs.items()},
+        sources={name: manifest.recipe_digest for name, manifest in inputs.items()},
         seed=seed,
         setting=setting.name,
         label=label,
     )
 
 
+def labeller_inputs(labelling: Labelling) -> tuple[str, ...]:
+    """The input names of the networks that label, and of the priors where those weight them."""
+    if not labelling.pool:
+        return ("teacher",)
+    members = tuple(f"committee/{name}" for name in labelling.pool)
+    return (*members, "priors") if labelling.mix == "priors" else members
+
+
+def load_labeller(work: Work, labelling: Labelling) -> Labeller:
+    """The networks that label, from the unit's inputs."""
+    from dd_assets.evaluation.labellers import Labeller, prior_weights
+
+    names = [name for name in labeller_inputs(labelling) if name != "priors"]
+    weights: tuple[float, ...] = ()
+    if labelling.mix == "priors":
+        known = priors.load(work)
+        weights = prior_weights([known[name] for name in labelling.pool])
+    return Labeller(members=tuple(teacher.load(work, name) for name in names), labelling=labelling, weights=weights)
+
+
+def typed_labelling(stated: Any) -> Labelling:
+    """A labelling from its JSON form, of which an older unit has none."""
+    fields = plain(stated)
+    return Labelling(**{**fields, "pool": tuple(fields.get("pool", ()))})
+
+
 def estimated_bytes(images: int, classes: int, protocol: Protocol) -> int:
-    """Upper estimate of a table's bytes: fp16 logits and 15.1 bytes of geometry per view, or a row per batch."""
+    """Upper estimate of a table's bytes: a row per batch and, unless online, fp16 logits and geometry per view."""
+    rows = FILE_BYTES + 32 * protocol.epochs * -(-images // protocol.batch)
     if protocol.label_storage == "online":
-        return 32 * protocol.epochs * -(-images // protocol.batch)
-    return int(images * protocol.epochs * (2 * classes + 15.1))
+        return rows
+    return rows + int(FILE_BYTES + images * protocol.epochs * (2 * classes + 15.1))
 
 
 def typed_views(stated: Any) -> Views:
@@ -66,7 +121,7 @@ def typed_normalisation(stated: Any) -> Normalisation:
 
 
 def compute(unit: Unit, work: Work) -> Product:
-    """Draw the geometry; for stored labels run the teacher on every view."""
+    """Draw the geometry; for stored labels run the labelling networks on every view."""
     from dd_assets.evaluation import labels
 
     given = unit.parameters
@@ -79,9 +134,8 @@ def compute(unit: Unit, work: Work) -> Product:
     verdicts: tuple[Verdict, ...] = ()
     summary: dict[str, Any] = {"views": len(images) * epochs, "batches": len(batches["epoch"])}
     if given["storage"] == "stored":
-        network = teacher.load(work)
         table["logits"] = labels.compute_logits(
-            network,
+            load_labeller(work, typed_labelling(given.get("labelling", {}))),
             images,
             views,
             normalisation,
@@ -115,15 +169,20 @@ def _verdicts(table: dict[str, np.ndarray], expected: int) -> tuple[Verdict, ...
     )
 
 
-def load_logits(work: Work, images: int, input_name: str = "labels") -> np.ndarray:
-    """The stored logits, fp16 (views, classes), after checking that their geometry is the one regenerated now."""
+def load_logits(work: Work, images: int, input_name: str = "labels") -> np.ndarray | None:
+    """The stored logits, fp16 (views, classes), or None where labels are found online.
+
+    Either way the geometry that the table was made for is first compared with the one regenerated now; InputError if
+    they differ.
+    """
     from dd_assets.evaluation import labels
 
     manifest = work.input(input_name)
     given, seed = manifest.recipe["parameters"], manifest.recipe["seed"]
-    table = read_columns(work.store.read(manifest, VIEWS))
+    stored = given["storage"] == "stored"
+    table = read_columns(work.store.read(manifest, VIEWS)) if stored else None
     batches = read_columns(work.store.read(manifest, BATCHES))
-    logits = table.pop("logits")
+    logits = None if table is None else table.pop("logits")
     labels.replay_check(
         table,
         batches,

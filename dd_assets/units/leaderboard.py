@@ -14,6 +14,7 @@ from typing import Any
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Product, Unit
+from dd_assets.report.diversity import diversity_references, diversity_tables
 from dd_assets.report.leaderboard import leaderboard_rows, score_references
 from dd_assets.units.image_set import CONTACT_SHEET
 from dd_assets.units.kinds import kind_of
@@ -24,13 +25,17 @@ MEASURED = ("synthesis_seconds", "training_seconds")
 
 
 def plan(store: ArtefactStore, namespace: str) -> Unit:
-    """The unit over all score references of a deployment."""
+    """The unit over all score and diversity references of a deployment."""
     found = list(score_references(store, namespace))
+    measured = diversity_references(store, namespace)
     return Unit(
         name="leaderboard",
         version=kind_of("leaderboard").version,
         parameters={"namespace": namespace},
-        inputs={f"{method}/{student}@{setting}@{ipc}": ref.recipe for method, student, setting, ipc, ref in found},
+        inputs={
+            **{f"{method}/{student}@{setting}@{ipc}": ref.recipe for method, student, setting, ipc, ref in found},
+            **{f"{method}/diversity@{setting}@{ipc}": ref.recipe for method, setting, ipc, ref in measured},
+        },
         label="leaderboard",
     )
 
@@ -39,8 +44,12 @@ def compute(unit: Unit, work: Work) -> Product:
     """Rows, CSV and one self-contained HTML page."""
     rows = leaderboard_rows(work.store, unit.parameters["namespace"])
     stable = [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
+    hasher = ContentHasher("leaderboard").value("rows", stable)
+    tables = diversity_tables(work.store, unit.parameters["namespace"], rows)
+    if tables:
+        hasher.value("diversity", tables)
     return Product(
-        content=ContentHasher("leaderboard").value("rows", stable).hexdigest(),
+        content=hasher.hexdigest(),
         payloads={
             PAGE: page(work.store, unit.parameters["namespace"], rows).encode(),
             TABLE: as_csv(rows).encode(),
@@ -60,7 +69,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def page(store: ArtefactStore, namespace: str, rows: list[dict[str, Any]]) -> str:
-    """The HTML page: table, contact sheets, accuracy curves."""
+    """The HTML page: table, diversity, contact sheets, accuracy curves."""
     from dd_assets.report.page import render_page
     from dd_assets.report.pictures import curve_svg
 
@@ -83,4 +92,5 @@ def page(store: ArtefactStore, namespace: str, rows: list[dict[str, Any]]) -> st
     drawn = [
         {"title": title, "svg": curve_svg(lines, title, "epoch", "test accuracy")} for title, lines in series.items()
     ]
-    return render_page(rows, sheets, drawn, {"store": store.root, "cells": len(rows)})
+    facts = {"store": store.root, "cells": len(rows)}
+    return render_page(rows, sheets, drawn, facts, diversity_tables(store, namespace, rows))

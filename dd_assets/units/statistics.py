@@ -21,7 +21,7 @@ LARGE = 128
 
 
 def plan(setting: Setting, dataset: Manifest, member: Manifest, name: str) -> Unit:
-    """The statistics of one member; patch, batch and padding are G-VBSM's (Branch_*/squeeze and recover scripts)."""
+    """The statistics of one member; patch, batch and crops are G-VBSM's (Branch_*/recover)."""
     large = setting.size >= LARGE
     return Unit(
         name="statistics",
@@ -29,7 +29,8 @@ def plan(setting: Setting, dataset: Manifest, member: Manifest, name: str) -> Un
         parameters={
             "patch": 16 if large else 4,
             "batch": 256 if large else 64,
-            "pad_crop": setting.size // 8,
+            "pad_crop": 0 if large else setting.size // 8,
+            "crop_scale_min": 0.08 if large else 1.0,
             "hflip": setting.hflip,
             "classes": len(setting.classes),
             "normalisation": setting.normalisation,
@@ -59,6 +60,7 @@ def compute(unit: Unit, work: Work) -> Product:
         patch=given["patch"],
         batch=given["batch"],
         pad_crop=given["pad_crop"],
+        crop_scale_min=given["crop_scale_min"],
         hflip=given["hflip"],
         seed=unit.seed or 0,
         device=work.device,

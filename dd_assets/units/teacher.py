@@ -107,10 +107,11 @@ def compute(unit: Unit, work: Work) -> Product:
     if facts.get("imported"):
         weights = _weights_name(chosen, work.raw, unit.inputs["weights"])
         wanted = {key: facts[key] for key in ("architecture", "classes", "channels", "size")}
+        wanted |= {"data": chosen.data, "folders": chosen.options.get("folders"), "normalisation": normalisation}
         if is_published(weights):
-            state, found = import_published(weights, data=chosen.data, normalisation=normalisation, **wanted)
+            state, found = import_published(weights, **wanted)
         else:
-            state, found = import_weights(Path(work.raw.root) / weights, normalisation=normalisation, **wanted)
+            state, found = import_weights(Path(work.raw.root) / weights, **wanted)
         metadata["source"] = found.get("source", weights)
     else:
         names = [field.name for field in dataclasses.fields(TeacherRecipe) if field.name != "source"]

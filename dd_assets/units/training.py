@@ -15,17 +15,22 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units import image_set, labels, teacher
+from dd_assets.units import labels
 from dd_assets.units.kinds import kind_of
-from dd_assets.units.tables import write_columns
+from dd_assets.units.tables import IMAGES, read_images, write_columns
 
 SCORE, CURVES = "score.parquet", "curves.parquet"
+WEIGHT = "weight"
+"""The image set's column that `sample_weights: column` reads."""
 
 
 def plan(
     setting: Setting, student: str, protocol: Protocol, seed: int, inputs: dict[str, Manifest], label: str
 ) -> Unit:
-    """One student training; `inputs` holds images and dataset, for soft labels also labels (and an online teacher)."""
+    """One student training; `inputs` holds images and dataset, for soft labels also labels.
+
+    Online labels need the networks behind them too: the inputs that `labels.labeller_inputs` names.
+    """
     return Unit(
         name="training",
         version=kind_of("training").version,
@@ -48,7 +53,8 @@ def plan(
 def typed_protocol(stated: Any) -> Protocol:
     """A Protocol from its JSON form."""
     fields = plain(stated)
-    return Protocol(**{**fields, "views": labels.typed_views(fields["views"])})
+    typed = {"views": labels.typed_views(fields["views"]), "label_pool": tuple(fields.get("label_pool", ()))}
+    return Protocol(**{**fields, **typed})
 
 
 def compute(unit: Unit, work: Work) -> Product:
@@ -58,10 +64,10 @@ def compute(unit: Unit, work: Work) -> Product:
 
     given = unit.parameters
     protocol, seed = typed_protocol(given["protocol"]), unit.seed or 0
-    images, base = image_set.load(work)
+    images, base, further = read_images(work.input_bytes("images", IMAGES))
+    weights = further.get(WEIGHT) if protocol.sample_weights == "column" else None
     _, test = work.raw.load(unit.setting, unit.inputs["dataset"])
-    stored = protocol.label == "soft" and protocol.label_storage == "stored"
-    online = protocol.label == "soft" and protocol.label_storage == "online"
+    soft = protocol.label == "soft"
     model = build_model(
         given["architecture"],
         classes=given["classes"],
@@ -75,8 +81,9 @@ def compute(unit: Unit, work: Work) -> Product:
         labels=base,
         protocol=protocol,
         view_seed=seed,
-        logits=labels.load_logits(work, len(images)) if stored else None,
-        teacher=teacher.load(work) if online else None,
+        logits=labels.load_logits(work, len(images)) if soft else None,
+        teacher=labels.load_labeller(work, protocol.labelling) if soft and protocol.label_storage == "online" else None,
+        weights=weights,
         test=test,
         normalisation=labels.typed_normalisation(given["normalisation"]),
         device=work.device,
@@ -95,6 +102,8 @@ def compute(unit: Unit, work: Work) -> Product:
         "evaluated_epochs": [int(epoch) for epoch in score.evaluated_epochs],
         "accuracy_curve": [float(value) for value in curves["accuracy"]],
     }
+    if protocol.sample_weights == "column":
+        summary["weighted"] = weights is not None
     hasher = ContentHasher("training").array("correct", score.correct)
     for name, values in curves.items():
         hasher.array(name, values)

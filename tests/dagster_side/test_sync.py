@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from dd_assets.cli import main
 from dd_assets.datasets import registry
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning import graph
-from dd_assets.planning.engine import Engine
-from dd_assets.planning.plan import Planner, Target
-from dd_assets.planning.sync import Outcome, RunFailedError, Sync
+from dd_assets.planning.plan import Target
+from dd_assets.planning.sync import Outcome, RunFailedError
+from dd_assets.planning.unit import Manifest
 from dd_assets.report.leaderboard import leaderboard_rows
 from dd_assets.units import training
-from dd_resources.compute import Compute
 from dd_resources.injection import NAMESPACE
-from dd_resources.raw_data import RawData
-from dd_resources.store import ArtefactStore
+from dd_resources.store import ArtefactStore, payload_path
+from tests.dagster_side.worlds import World, build
 
 QUICK = Path(__file__).with_name("quick.yaml")
 TARGETS: list[Target] = [(f"{method}/score_convnet2_w64", "quick|2") for method in ("noise", "random", "rded", "sre2l")]
@@ -68,49 +70,12 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
     return build(str(tmp_path_factory.mktemp("shared") / "store"))
 
 
-def build(root: str) -> dg.Definitions:
-    from dd_assets.definitions import build_defs
-    from dd_resources.injection import ComputeResource, ReferenceIOManagerResource, StoreResource
-
-    return build_defs(
-        {
-            "store": StoreResource(root=root),
-            "io_manager": ReferenceIOManagerResource(root=root),
-            "compute": ComputeResource(device="cpu", workers=1),
-        }
-    )
-
-
-@dataclasses.dataclass
-class World:
-    """One store, one Dagster instance, one way to sync."""
-
-    store: ArtefactStore
-    instance: dg.DagsterInstance
-    definitions: dg.Definitions
-
-    def sync(self, targets: list[Target] = TARGETS, strict: bool = False) -> Outcome:
-        from dd_assets.assets.shell import present
-
-        engine = Engine(self.store, RawData(), Compute(device="cpu", workers=1), look_only=True)
-        job = Sync(engine, NAMESPACE, self.instance, self.definitions, present, lambda line: None)
-        outcome = job.run(targets, strict)
-        job.report()
-        return outcome
-
-    def plan(self, targets: list[Target] = TARGETS) -> dict[Target, str]:
-        planner = Planner(Engine(self.store, RawData(), look_only=True), NAMESPACE)
-        for target in targets:
-            planner.visit(target)
-        return {target: row.status for target, row in planner.rows.items()}
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, definitions: dg.Definitions) -> Path:
     """A store in which TARGETS are complete; tests work on copies."""
     root = tmp_path_factory.mktemp("finished") / "store"
     world = World(ArtefactStore(str(root)).open(), dg.DagsterInstance.ephemeral(), build(str(root)))
-    outcome = world.sync()
+    outcome = world.sync(TARGETS)
     assert outcome.count("computed") == 2 + 3 * 4
     return root
 
@@ -128,7 +93,7 @@ def words(outcome: Outcome) -> set[str]:
 
 
 def test_a_fresh_instance_adopts_everything_and_then_reuses_it(world: World) -> None:
-    assert words(world.sync()) == {"adopted"}
+    assert words(world.sync(TARGETS)) == {"adopted"}
     for asset, partition in [("dataset", "quick"), *TARGETS]:
         key = dg.AssetKey(asset.split("/"))
         records = world.instance.fetch_materializations(
@@ -136,7 +101,7 @@ def test_a_fresh_instance_adopts_everything_and_then_reuses_it(world: World) -> 
         ).records
         assert len(records) == 1
         assert "content_digest" in records[0].asset_materialization.metadata
-    again = world.sync()
+    again = world.sync(TARGETS)
     assert (words(again), again.heavy_calls) == ({"reused"}, 0)
 
 
@@ -165,7 +130,7 @@ def changed(method: Method, change: dict[str, object] | None) -> Method:
 def test_changing_one_method_recomputes_exactly_its_descendants(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.sync()
+    world.sync(TARGETS)
     edited = {**METHODS(), name: changed(METHODS()[name], CHANGES[name])}
     for place in ("dd_assets.methods.registry.METHODS", "dd_assets.planning.graph.METHODS"):
         monkeypatch.setattr(place, lambda: edited)
@@ -175,9 +140,9 @@ def test_changing_one_method_recomputes_exactly_its_descendants(
 
     kinds.kinds.cache_clear()
     try:
-        stale = {target for target, status in world.plan().items() if status != "fresh"}
+        stale = {target for target, status in world.plan(TARGETS).items() if status != "fresh"}
         assert stale == descendants(name)
-        outcome = world.sync()
+        outcome = world.sync(TARGETS)
         assert {target for target, word in outcome.lines.items() if word == "computed"} <= descendants(name)
         assert (f"{name}/synthetic_images", "quick|2") in {t for t, word in outcome.lines.items() if word == "computed"}
     finally:
@@ -187,38 +152,66 @@ def test_changing_one_method_recomputes_exactly_its_descendants(
 
 
 def test_deleting_one_training_recomputes_only_that(world: World) -> None:
-    world.sync()
+    world.sync(TARGETS)
     reference = world.store.read_reference(NAMESPACE, "rded/score_convnet2_w64", "quick|2")
     assert reference is not None
     digest = reference.units["hard/draw1/seed1"]
     before = world.store.lookup(digest)
     assert before is not None
     world.store.discard(before)
-    outcome = world.sync()
+    outcome = world.sync(TARGETS)
     assert outcome.heavy_calls == 1
     after = world.store.lookup(digest)
     assert after is not None
     assert after.content == before.content
 
 
-def test_a_flipped_byte_names_the_artefact_and_keeps_the_rest(world: World) -> None:
-    world.sync()
+def flip_a_byte(store: ArtefactStore, manifest: Manifest, name: str) -> None:
+    path = Path(store.root, payload_path(manifest.payloads[name].sha256))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_flipped_byte_is_named_then_quarantined_then_recomputed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sync(TARGETS)
     images = world.store.read_reference(NAMESPACE, "random/synthetic_images", "quick|2")
     score = world.store.read_reference(NAMESPACE, "random/score_convnet2_w64", "quick|2")
     assert images is not None
     assert score is not None
-    manifest = world.store.lookup(images.units["draw0"])
+    broken = world.store.lookup(images.units["draw0"])
     training_manifest = world.store.lookup(score.units["hard/draw0/seed0"])
-    assert manifest is not None
+    assert broken is not None
     assert training_manifest is not None
-    sha = manifest.payloads["images.parquet"].sha256
-    path = Path(world.store.root, "payloads", sha[:2], sha)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
+    flip_a_byte(world.store, broken, "images.parquet")
     world.store.discard(training_manifest)
-    with pytest.raises(RunFailedError, match=r"random/synthetic_images quick\|2.*images\.parquet.*corrupted"):
-        world.sync()
+    with pytest.raises(
+        RunFailedError, match=r"random/synthetic_images quick\|2.*images\.parquet.*corrupted"
+    ) as failure:
+        world.sync(TARGETS)
+    assert world.store.lookup(broken.recipe_digest) == broken, "nothing goes unless it is asked for"
+    named = re.search(r"dd-assets discard ([0-9a-f]{12})", str(failure.value))
+    assert named is not None
+    monkeypatch.setenv("DD_STORE", world.store.root)
+    done = CliRunner().invoke(main, ["discard", named[1]], catch_exceptions=False)
+    assert done.output == f"discarded {broken.label} ({broken.recipe_digest[:12]})\n"
+    (moved,) = world.store.list("quarantine")
+    assert moved.startswith(f"quarantine/{broken.payloads['images.parquet'].sha256}-")
+    assert world.plan(TARGETS)[("random/synthetic_images", "quick|2")] == "stale"
+    outcome = world.sync(TARGETS)
+    again = world.store.lookup(broken.recipe_digest)
+    assert again is not None
+    assert again.content == broken.content
+    assert world.store.read(again, "images.parquet")
+    # The set is joined again and the one training that was discarded is repeated; every other partition is reused.
+    assert outcome.heavy_calls == 2
+    assert {target for target, word in outcome.lines.items() if word == "computed"} == {
+        ("random/synthetic_images", "quick|2"),
+        ("random/score_convnet2_w64", "quick|2"),
+    }
+    assert set(world.plan(TARGETS).values()) == {"fresh"}
 
 
 def test_ipc_above_the_class_size_is_refused_before_the_teacher_trains(
@@ -246,7 +239,7 @@ def test_leaderboard_rows_carry_the_contract_fields(world: World) -> None:
 
 
 def test_overridden_parameters_enter_the_recipe_and_are_marked(world: World) -> None:
-    world.sync()
+    world.sync(TARGETS)
     result = world.definitions.resolve_job_def("sre2l_job").execute_in_process(
         partition_key="quick|2",
         instance=world.instance,
@@ -257,11 +250,11 @@ def test_overridden_parameters_enter_the_recipe_and_are_marked(world: World) -> 
     reference = world.store.read_reference(NAMESPACE, "sre2l/synthetic_images", "quick|2")
     assert reference is not None
     assert not reference.declared
-    assert world.plan()[("sre2l/synthetic_images", "quick|2")] == "stale"
+    assert world.plan(TARGETS)[("sre2l/synthetic_images", "quick|2")] == "stale"
 
 
 def test_an_unknown_override_is_one_clear_line(world: World) -> None:
-    world.sync()
+    world.sync(TARGETS)
     job = world.definitions.resolve_job_def("noise_job")
     result = job.execute_in_process(
         partition_key="quick|2",

@@ -91,6 +91,18 @@ def test_replay_check_sees_lam_other_seeds_other_types_and_lengths() -> None:
         replay_check(views, batches, RD3, **SHAPE)
 
 
+def test_without_views_the_checksum_of_each_batch_stands_for_them() -> None:
+    """What online labels store; another seed gives another checksum in the first batch."""
+    _, batches = tables()
+    replay_check(None, batches, RD3, **SHAPE)
+    sums = batches["view_checksum"].copy()
+    sums[4] ^= np.uint64(1)
+    with pytest.raises(InputError, match="epoch 1, batch 1, view_checksum"):
+        replay_check(None, {**batches, "view_checksum": sums}, RD3, **SHAPE)
+    with pytest.raises(InputError, match="epoch 0, batch 0"):
+        replay_check(None, batches, RD3, **{**SHAPE, "seed": 12})
+
+
 def test_stored_logits_are_the_teachers_on_each_view_in_row_order() -> None:
     """Views are rebuilt with torchvision one by one; a teacher in train mode would normalise by the chunk."""
     teacher, pixels = convnet(seed=3), images(7, 8)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.losses import hard_cutmix, soft_kl
+from dd_assets.evaluation.losses import hard_cutmix, mse_gt, soft_kl
 
 
 def test_kl_of_two_classes_in_closed_form_without_t_squared() -> None:
@@ -57,3 +57,41 @@ def test_hard_cutmix_worked_example() -> None:
     assert hard_cutmix(logits, base, pasted, 0.75, "mixed").item() == pytest.approx(mixed, rel=1e-6)
     assert hard_cutmix(logits, base, pasted, 0.75, "base_only").item() == pytest.approx(math.log(4 / 3), rel=1e-6)
     assert hard_cutmix(logits, base, pasted, 1.0, "mixed").item() == pytest.approx(math.log(4 / 3), rel=1e-6)
+
+
+def test_mse_gt_worked_example() -> None:
+    """Student (ln 3, 0), teacher (ln 3, 2): MSE 4 / 2 = 2; CE with base class 0 is ln(4/3) = .2877, gamma .1.
+
+    A cross-entropy mixed by lam = 3/4, as for hard labels, would add .0562 instead of .0288; "sum" would start from 4;
+    temperature 20 would divide by 400.
+    """
+    student, teacher = torch.tensor([[math.log(3), 0.0]]), torch.tensor([[math.log(3), 2.0]])
+    loss = mse_gt(student, teacher, torch.tensor([0]), 0.1)
+    assert loss.item() == pytest.approx(2 + 0.1 * math.log(4 / 3), rel=1e-6)
+    with pytest.raises(InputError, match="same classes"):
+        mse_gt(student, torch.zeros(1, 3), torch.tensor([0]), 0.1)
+
+
+def test_weights_multiply_each_rows_loss_and_divide_by_the_batch() -> None:
+    """Rows with losses .1308 and 0, weights 3/2 and 1/2: 3/4 of the first; dividing by the weights' sum is the same
+    here, but not for a batch of the first row alone, which must count 3/2."""
+    teacher, student = torch.tensor([[20 * math.log(3), 0.0], [0.0, 0.0]]), torch.zeros(2, 2)
+    one = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    weights = torch.tensor([1.5, 0.5])
+    assert soft_kl(student, teacher, 20.0, weights).item() == pytest.approx(0.75 * one, rel=1e-5)
+    assert soft_kl(student[:1], teacher[:1], 20.0, weights[:1]).item() == pytest.approx(1.5 * one, rel=1e-5)
+    assert soft_kl(student, teacher, 20.0, torch.ones(2)).item() == pytest.approx(
+        soft_kl(student, teacher, 20.0).item()
+    )
+
+
+def test_weights_of_mse_and_of_mixed_hard_labels() -> None:
+    """Each label counts by its own image's weight: base 3/2, pasted 1/2."""
+    logits = torch.tensor([[math.log(3), 0.0]])
+    base, pasted, own, other = torch.tensor([0]), torch.tensor([1]), torch.tensor([1.5]), torch.tensor([0.5])
+    hard = hard_cutmix(logits, base, pasted, 0.75, "mixed", (own, other))
+    assert hard.item() == pytest.approx(0.75 * 1.5 * math.log(4 / 3) + 0.25 * 0.5 * math.log(4), rel=1e-6)
+    alone = hard_cutmix(logits, base, pasted, 0.75, "base_only", (own, other))
+    assert alone.item() == pytest.approx(1.5 * math.log(4 / 3), rel=1e-6)
+    soft = mse_gt(logits, logits + 1, base, 0.1, own)
+    assert soft.item() == pytest.approx(1.5 * (1 + 0.1 * math.log(4 / 3)), rel=1e-6)

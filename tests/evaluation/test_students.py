@@ -16,13 +16,14 @@ from torch import nn
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
+from dd_assets.evaluation.labellers import Labeller
 from dd_assets.evaluation.labels import compute_logits
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.optimiser import learning_rate, student_optimiser, weight_groups
 from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
 from dd_assets.evaluation.students import StudentScore, train_student
 from dd_assets.evaluation.views import epoch_geometry
-from tests.evaluation.helpers import GREY, convnet, normalised, reference_views, two_tone
+from tests.evaluation.helpers import GREY, PLAIN, convnet, normalised, reference_views, two_tone
 
 RDED = VIEW_PRESETS["rded_factor"]
 HARD = Protocol(views=RDED, label="hard", epochs=20, batch=8, window_step=2)
@@ -160,6 +161,82 @@ def test_online_labels_agree_with_stored_ones() -> None:
     stored = run(SOFT)
     online = run(replace(SOFT, label_storage="online"), teacher=convnet(1, 2, seed=9).train())
     assert np.allclose(stored.loss_curve, online.loss_curve, rtol=0.02)
+
+
+def test_mse_gt_takes_the_label_of_the_base_image_unmixed() -> None:
+    """With learning rate 0 the epoch's loss is that of the first network on views rebuilt one by one.
+
+    A cross-entropy mixed by lam would be off by the second figure.
+    """
+    protocol = replace(SOFT, loss="mse_gt", gamma=0.5, epochs=1, learning_rate=0.0, views=RDED)
+    train, network = two_tone(20, seed=0), convnet(1, 2).train()
+    table = torch.from_numpy(soft_table(protocol, train)).float()
+    schedule = epoch_geometry(RDED, 20, 8, 8, 5, 0)
+    views = normalised(reference_views(train.images, schedule), GREY)
+    total = mixed_up = 0.0
+    for batch, (start, stop) in enumerate(((0, 8), (8, 16), (16, 20))):
+        logits = network(views[start:stop])
+        total += (logits - table[start:stop]).square().mean(dim=1).sum().item()
+        own = torch.from_numpy(train.labels[schedule.image_id[start:stop].astype(int)])
+        rows = start + schedule.mix_slot[start:stop].astype(int)
+        other = torch.from_numpy(train.labels[schedule.image_id[rows].astype(int)])
+        on_own, on_other = (torch.nn.functional.cross_entropy(logits, t, reduction="sum").item() for t in (own, other))
+        total += 0.5 * on_own
+        mixed_up += 0.5 * (1 - float(schedule.lam[batch])) * (on_other - on_own)
+    score = run(protocol)
+    assert score.loss_curve[0] == pytest.approx(total / 20, rel=2e-3)
+    assert abs(mixed_up) / 20 > 10 * abs(score.loss_curve[0] - total / 20)
+
+
+@pytest.mark.parametrize("storage", ["stored", "online"])
+def test_a_student_of_batch_specific_labels_trains_on_the_labellers_parts(storage: str) -> None:
+    """One epoch restated: batches of 8, 8 and 4 in parts of 4; batch norm sees 4 views, gradients of a batch add up.
+
+    Without parts the student's batch norm would see 8 views, and count 3 batches instead of 5.
+    """
+    labelling = {"label_batch_norm": "batch", "label_micro_batch": 4, "label_storage": storage}
+    protocol, train = replace(SOFT, epochs=1, **labelling), two_tone(20, seed=0)
+    labeller = Labeller(members=(convnet(1, 2, seed=9),), labelling=protocol.labelling)
+    shape = {"batch": 8, "epochs": 1, "seed": 5}
+    stored = compute_logits(labeller, train.images, protocol.views, GREY, **shape)
+    views = normalised(reference_views(train.images, epoch_geometry(protocol.views, 20, 8, 8, 5, 0)), GREY)
+    model = convnet(1, 2).train()
+    optimiser = torch.optim.AdamW(weight_groups(model, 0.01), lr=1e-3)
+    for batch in (range(0, 8), range(8, 16), range(16, 20)):
+        optimiser.zero_grad()
+        for start in range(batch.start, batch.stop, 4):
+            with torch.no_grad():
+                target = convnet(1, 2, seed=9).train()(views[start : start + 4])
+            assert np.abs(target.numpy() - stored[start : start + 4]).max() < 2e-2
+            (soft_kl(model(views[start : start + 4]), target, 20.0) * 4 / len(batch)).backward()
+        optimiser.step()
+    trained = convnet(1, 2)
+    given = {"teacher": labeller} if storage == "online" else {"logits": stored}
+    assert run(protocol, trained, **given).steps == 3
+    assert trained[1].num_batches_tracked.item() == 5
+    for ours, plain in zip(trained.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.allclose(ours.float(), plain.float(), atol=2e-4)
+
+
+def test_sample_weights_count_relative_to_their_mean() -> None:
+    """Loss of the first network: half the images count 3, half 1, so 3/2 and 1/2 of their plain losses."""
+    protocol = replace(HARD, views=PLAIN, epochs=1, learning_rate=0.0, batch=20)
+    train, network = two_tone(20, seed=0), convnet(1, 2).train()
+    schedule = epoch_geometry(PLAIN, 20, 8, 20, 5, 0)
+    logits = network(normalised(reference_views(train.images, schedule), GREY))
+    order = schedule.image_id.astype(int)
+    losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(train.labels[order]), reduction="none")
+    weights = np.where(np.arange(20) < 10, 3, 1)
+    expected = (losses.detach().numpy() * np.where(order < 10, 1.5, 0.5)).mean()
+    assert run(protocol, weights=weights).loss_curve[0] == pytest.approx(expected, rel=1e-5)
+    assert run(protocol, weights=weights * 7.5).loss_curve[0] == pytest.approx(expected, rel=1e-5)
+    assert run(protocol).loss_curve[0] != pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("weights", [np.zeros(20), -np.ones(20), np.ones(19), np.full(20, np.nan)])
+def test_weights_that_cannot_work_are_refused(weights: np.ndarray) -> None:
+    with pytest.raises(InputError, match="sample weights"):
+        run(HARD, weights=weights)
 
 
 def test_evaluation_window() -> None:

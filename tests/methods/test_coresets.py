@@ -137,6 +137,7 @@ def test_clusters_come_largest_first_and_each_centre_gets_its_own_image() -> Non
     made = kmeans(request(KmeansParameters(), 3, facts=GREY, train=lambda: _constant(levels), teacher=Brightness))
     assert made.images[1::2, 0, 0, 0].tolist() == [102, 201, 10]
     assert made.columns["cluster_size"][1::2].tolist() == [5, 3, 2]
+    assert made.columns["weight"][1::2].tolist() == [5.0, 3.0, 2.0]
     assert made.columns["distance"][1::2] == pytest.approx([0, 0, 1 / 255], abs=1e-6)
 
 

@@ -5,6 +5,7 @@ Belongs here: architectures.py. Does not belong: training and weights from disk.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,37 @@ PUBLISHED = Path(__file__).resolve().parents[3] / "shared/data/weights/cifar10_r
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_architecture_gives_logits_at_every_size_it_allows(name: str) -> None:
     entry = ARCHITECTURES[name]
-    for size, channels in ((8, 1), (28, 1), (32, 3), (64, 3)):
+    for size, channels in ((8, 1), (28, 1), (32, 3), (64, 3), (128, 3)):
         if size >= entry.min_size:
             model = build_model(name, classes=7, channels=channels, size=size, seed=0).eval()
-            assert model(torch.zeros(2, channels, size, size)).shape == (2, 7)
+            images = torch.ones(1, channels, size, size)
+            with torch.no_grad():
+                logits = model(images)
+                assert logits.shape == (1, 7)
+                # Dropout and stochastic depth are silent in evaluation.
+                assert size > 32 or torch.equal(model(images), logits)
             assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == entry.batch_norm
         else:
             with pytest.raises(InputError, match=f"at least {entry.min_size} px"):
                 build_model(name, classes=7, channels=channels, size=size, seed=0)
+
+
+def _digest(name: str, size: int, seed: int) -> str:
+    hashed = hashlib.sha256()
+    for key, value in build_model(name, classes=2, channels=1, size=size, seed=seed).state_dict().items():
+        hashed.update(key.encode() + value.numpy().tobytes())
+    return hashed.hexdigest()
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_initialisation_depends_on_the_seed_alone(name: str) -> None:
+    size = max(8, ARCHITECTURES[name].min_size)
+    torch.manual_seed(1)
+    first = _digest(name, size, 0)
+    torch.manual_seed(2)
+    # A replaced first convolution that drew from the global generator would differ here.
+    assert _digest(name, size, 0) == first
+    assert _digest(name, size, 1) != first
 
 
 @pytest.mark.parametrize(
@@ -51,6 +75,13 @@ def test_every_architecture_gives_logits_at_every_size_it_allows(name: str) -> N
         ("resnet56_cifar", 32, 10, 853_018),
         # Three times (3·3·128·128 + 2·128), the first from 3 channels; 128·4·4·10 + 10.
         ("convnet3_w128", 32, 10, 319_626),
+        # The published ViT-Ti/16 and ViT-S/16: 5.7 M and 22.1 M (Steiner et al. 2021, table 2).
+        ("vit_tiny_patch16_224", 224, 1000, 5_717_416),
+        ("vit_small_patch16_224", 224, 1000, 22_050_664),
+        # resnet_ap.py of snu-mllab/Efficient-Dataset-Condensation: conv1 7·7·3·64, convolutions of the four blocks
+        # 73,728 + 221,184 + 884,736 + 3,538,944, shortcuts 8,192 + 32,768 + 131,072, two per channel of each of its
+        # twelve norms (64·3 + 128·3 + 256·3 + 512·3), 512·10 + 10.
+        ("resnetap10_in", 224, 10, 9_408 + 4_718_592 + 172_032 + 2 * 2_880 + 5_130),
     ],
 )
 def test_numbers_of_parameters_are_the_published_ones(name: str, size: int, classes: int, parameters: int) -> None:
@@ -92,12 +123,24 @@ def test_the_stated_activations_are_what_autograd_keeps(name: str, size: int) ->
     assert ARCHITECTURES[name].activation_floats(size) == pytest.approx(_kept(name, size), rel=0.2)
 
 
-def test_layers_that_draw_are_the_same_in_every_run_and_silent_in_evaluation() -> None:
-    model = build_model("alexnet", classes=10, channels=1, size=8, seed=0)
-    inputs = torch.ones(4, 1, 8, 8)
-    assert not torch.equal(model(inputs), model(inputs))
-    model.eval()
-    assert torch.equal(model(inputs), model(inputs))
+def test_pooled_resnet_shrinks_by_averaging_alone() -> None:
+    # IDC's code: no pooling in the stem up to 64 px, by 2 up to 128 px, by 4 above; then three halvings.
+    for size, side in ((32, 4), (64, 8), (128, 8), (224, 7)):
+        model = build_model("resnetap10_in", classes=10, channels=3, size=size, seed=0)
+        assert all(module.stride == (1, 1) for module in model.modules() if isinstance(module, nn.Conv2d))
+        with torch.no_grad():
+            assert model.stages(model.stem(torch.zeros(1, 3, size, size))).shape[2:] == (side, side)
+
+
+def test_wide_resnet_projects_what_it_has_activated() -> None:
+    # Zagoruyko and Komodakis 2016, figure 1: where the width changes, the shortcut leaves after batch norm and ReLU.
+    # With the residual's last weights at zero the block is the shortcut; taken before ReLU it would answer -1, not 0.
+    block = build_model("wrn16_2", classes=2, channels=1, size=8, seed=0).stages[0][0].eval()
+    with torch.no_grad():
+        block.conv2.weight.zero_()
+        block.project.weight.fill_(1 / 16)
+        answered = block(torch.full((1, 16, 4, 4), -1.0))
+    assert torch.equal(answered, torch.zeros(1, 32, 4, 4))
 
 
 def test_initialisation_depends_on_the_seed_alone_and_leaves_the_global_generator() -> None:
@@ -128,6 +171,9 @@ def test_refusals() -> None:
         build_model("resnet19", classes=2, channels=3, size=32, seed=0)
     with pytest.raises(InputError, match="at least 16 px, these have 8"):
         build_model("convnet4_w128", classes=2, channels=3, size=8, seed=0)
+    # timm would leave the last two rows and columns out without a word.
+    with pytest.raises(InputError, match=r"patches of 4 px, these have 30 px.*use 28 px"):
+        build_model("vit_micro", classes=2, channels=3, size=30, seed=0)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published CIFAR weights are not on this machine")

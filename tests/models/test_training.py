@@ -99,3 +99,18 @@ def test_views_are_crops_of_the_zero_padded_image() -> None:
 def test_a_diverging_training_names_the_epoch() -> None:
     with pytest.raises(InputError, match="in epoch 1"):
         _train(recipe=dataclasses.replace(SHORT, learning_rate=1e30, warmup_epochs=0))
+
+
+def test_dropout_draws_from_the_seed_alone() -> None:
+    train, test = (ImageArrays(part.images[:96], part.labels[:96]) for part in digits())
+    recipe = dataclasses.replace(SHORT, epochs=1, warmup_epochs=0, learning_rate=0.01)
+    states = []
+    for other in (1, 2):
+        model = build_model("alexnet", classes=10, channels=1, size=8, seed=0)
+        torch.manual_seed(other)
+        expected = torch.rand(1)
+        torch.manual_seed(other)
+        states.append(train_teacher(model, train, test, recipe, NORMALISATION, seed=0).state)
+        assert torch.equal(torch.rand(1), expected)
+    # Dropout that drew from the global generator would have left other weights.
+    assert torch.equal(states[0]["classifier.4.weight"], states[1]["classifier.4.weight"])

@@ -211,3 +211,22 @@ def test_a_removal_cut_short_leaves_no_manifest_without_its_payload(
         named = json.loads(store.read_or_none(path) or b"")["payloads"]["p"]["sha256"]
         assert store.read_or_none(f"payloads/{named[:2]}/{named}") is not None
     assert len(store.list("payloads")) == 2
+
+
+def test_other_results_stay_with_their_recipe_and_go_with_it(store: ArtefactStore) -> None:
+    kept, dropped = commit(store, "teacher"), commit(store, "old_teacher")
+    refer(store, kept)
+    for manifest in (kept, dropped):
+        other = Product(content="e" * 64, payloads={"p": b"another result of " + manifest.recipe_digest.encode()})
+        store.keep_beside(manifest.unit(), other, {})
+    age(store)
+    removed = collect(store, dry_run=False)
+    assert [reason for _, _, reason in removed] == [
+        "manifest that nothing reaches",
+        "other result of a recipe that nothing reaches",
+        "payload that no manifest names",
+        "payload that no manifest names",
+    ]
+    assert store.alternatives(dropped.recipe_digest) == []
+    (other,) = store.alternatives(kept.recipe_digest)
+    assert store.read(other, "p") == b"another result of " + kept.recipe_digest.encode()

@@ -13,6 +13,7 @@ from dd_assets.datasets.registry import setting
 from dd_assets.errors import InputError
 from dd_assets.methods.registry import method
 from dd_assets.planning.engine import Engine, StoreCheckpoints
+from dd_assets.planning.explain import kept_beside
 from dd_assets.planning.unit import Manifest, Unit
 from dd_assets.planning.verify import RecomputationError, verify
 from dd_assets.units import dataset, image_set, images, kinds
@@ -55,6 +56,42 @@ def test_a_stored_content_that_the_recipe_does_not_give_is_found_and_nothing_is_
     assert store.entries("") == before
 
 
+def test_another_result_is_kept_beside_the_first_and_nothing_stored_is_lost(
+    store: ArtefactStore, made: Manifest
+) -> None:
+    # As if another machine had computed what is stored; recomputed here, the recipe means something else.
+    foreign = rewrite(store, made, content="f" * 64, measurements={**made.measurements, "torch": "1.0", "host": "old"})
+    before = {entry.path for entry in store.entries("")}
+    found = verify(store, RAW, foreign, device="cpu", keep=True)
+    assert (found.same, found.content_old, found.content_new) == (False, "f" * 64, made.content)
+    assert (found.then["torch"], found.then["host"]) == ("1.0", "old")
+    assert found.now["torch"] != "1.0"
+    assert f"host was old, is {found.now['host']}" in found.differs
+    assert before < {entry.path for entry in store.entries("")}
+    used = store.lookup(made.recipe_digest)
+    assert used is not None
+    assert used.content == "f" * 64, "the first result is no longer the one in use"
+    (other,) = store.alternatives(made.recipe_digest)
+    assert (other.content, other.summary) == (made.content, made.summary)
+    assert store.read(other, "contact_sheet.png") == store.read(made, "contact_sheet.png")
+    assert other.measurements["torch"] == found.now["torch"]
+    (line,) = kept_beside(store, [made.recipe_digest])
+    assert line.startswith(f"dataset digits: dataset (recipe {made.recipe_digest[:12]}) has another result")
+    assert line.endswith(f"beside {'f' * 12}")
+    # Asked again, the same other result is not kept twice; once it is the one in use it is not 'another' any more.
+    verify(store, RAW, foreign, device="cpu", keep=True)
+    assert len(store.alternatives(made.recipe_digest)) == 1
+    rewrite(store, made)
+    assert kept_beside(store, [made.recipe_digest]) == []
+
+
+@pytest.mark.slow
+def test_a_result_that_is_the_same_is_not_kept_again(store: ArtefactStore, made: Manifest) -> None:
+    before = store.entries("")
+    assert verify(store, RAW, made, device="cpu", keep=True).same
+    assert store.entries("") == before
+
+
 @pytest.mark.slow
 def test_a_sound_unit_is_the_same(store: ArtefactStore, made: Manifest) -> None:
     result = verify(store, RAW, made, device="cpu")
@@ -69,7 +106,8 @@ def test_images_are_computed_again_from_the_stored_json_form_of_their_recipe(
 ) -> None:
     chosen, random = setting("digits"), method("random")
     facts = dataset.facts(chosen, made)
-    shards = images.plan(random, chosen, facts, 1, {"dataset": made}, {})[0]
+    parameters = random.recipe_for(chosen.data).parameters
+    shards = images.plan(random, chosen, facts, 1, [{"dataset": made}] * random.draws, parameters)[0]
     parts = _engine(store).run(shards)
     whole = _engine(store).run([image_set.plan(parts, chosen.classes, 1, 0, "random digits|1")])[0]
     for manifest in (parts[0], whole):

@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,24 @@ def test_ten_thousand_artefacts_are_listed(store: ArtefactStore) -> None:
     else:
         store._fs.pipe({f"{store.root}/{path}": b"{}" for path in paths})
     assert store.list("manifests") == sorted(paths)
+
+
+def test_another_result_of_a_recipe_lies_beside_the_first_under_its_own_content(store: ArtefactStore) -> None:
+    first = store.commit(unit(), product(b"first"), {"host": "a"})
+    other = replace(product(b"second"), content="d" * 64)
+    for _ in range(2):
+        store.keep_beside(unit(), other, {"host": "b"})
+    (kept,) = store.alternatives(unit().digest)
+    assert (kept.content, kept.measurements["host"]) == ("d" * 64, "b")
+    assert store.read(kept, "w.bin") == b"second"
+    assert store.lookup(unit().digest) == first
+    assert store.read(first, "w.bin") == b"first"
+    assert store.alternatives(unit(1).digest) == []
+
+
+def test_a_file_that_is_gone_is_named(store: ArtefactStore) -> None:
+    made = store.commit(unit(), product(), {})
+    assert store.lost(made) == []
+    store.remove(payload(made))
+    assert store.lost(made) == ["w.bin"]
+    assert store.lost(made, {made.payloads["w.bin"].sha256}) == []

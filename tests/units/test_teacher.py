@@ -1,16 +1,28 @@
-"""A teacher read from the store is each caller's own."""
+"""A teacher read from the store is each caller's own; one from published weights answers for the setting's classes."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from dd_assets.datasets.arrays import ImageArrays
+from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import TeacherChoice
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
+from dd_assets.models.pixels import normalised
+from dd_assets.models.registry import TeacherRecipe
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Product, Unit
 from dd_assets.units import teacher
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
+from tests.models.published import in_hub, network
 
 
 def test_what_one_computation_does_to_its_teacher_reaches_no_other(store: ArtefactStore) -> None:
@@ -41,3 +53,42 @@ def test_what_one_computation_does_to_its_teacher_reaches_no_other(store: Artefa
     assert not second.training
     assert all(weight.is_contiguous() for weight in second.parameters())
     assert any(weight.abs().sum() > 0 for weight in second.parameters())
+
+
+def test_published_weights_teach_the_settings_own_classes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtefactStore
+) -> None:
+    weights, whole = torchvision.models.ResNet18_Weights.IMAGENET1K_V1, network("resnet18")
+    in_hub(monkeypatch, tmp_path, weights, whole.state_dict())
+    chosen = replace(
+        CATALOGUE["imagenette"],
+        name="own",
+        data="own",
+        size=64,
+        classes=("a dog", "a fish"),
+        options={"folders": {"a fish": "n01440764", "a dog": "n02102040"}},
+        teacher=TeacherChoice(
+            architecture="resnet18", recipe=TeacherRecipe(epochs=1), weights=f"torchvision:{weights!r}"
+        ),
+    )
+    images = np.random.Generator(np.random.Philox(key=0)).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        # English springer is output 217, tench output 0.
+        logits = whole(normalised(images, chosen.normalisation, "cpu"))[:, [217, 0]]
+    split = ImageArrays(images, logits.argmax(dim=1).numpy())
+
+    class Raw(RawData):
+        def load(self, name: str, expected: str | None = None) -> tuple[ImageArrays, ImageArrays]:
+            return split, split
+
+    monkeypatch.setattr("dd_assets.datasets.registry.setting", lambda name: chosen)
+    dataset = store.commit(
+        Unit(name="dataset", version=1, parameters={}, inputs={}), Product(content="d", payloads={}), {}
+    )
+    unit = teacher.plan(chosen, dataset, Raw(), {})
+    made = teacher.compute(unit, Work(store=store, raw=Raw(), device="cpu", unit=unit))
+    # With the two outputs in ascending order of their ids, every answer would be wrong.
+    assert made.summary["test_accuracy"] == 1.0
+    assert made.summary["source"] == "torchvision:ResNet18_Weights.IMAGENET1K_V1, 2 of 1000 rows"
+    other = replace(chosen, teacher=replace(chosen.teacher, weights="timm:resnet18.a1_in1k"))
+    assert teacher.plan(other, dataset, Raw(), {}).digest != unit.digest

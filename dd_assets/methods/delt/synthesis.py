@@ -1,7 +1,7 @@
 """DELT: images of a class enter the recovery one group after another.
 
-Belongs here: groups, class-major batches and what DELT asks of the shared loop. Does not belong: the loop, the
-curriculum and the choice by median probability (dd_assets/synthesis), numbers (recipe.py).
+Belongs here: groups and what DELT asks of the shared loop. Does not belong: the loop, batches, the curriculum and the
+choice by median probability (dd_assets/synthesis), numbers (recipe.py).
 
 Source: VILA-Lab/DELT f2f81ca, data_selection.py and recover/recover.py.
 """
@@ -14,7 +14,15 @@ import numpy as np
 
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Request, SyntheticImages
-from dd_assets.synthesis.recover import Batch, Recovery, beginning, ce_and_bn, recover, shared_views, start_of
+from dd_assets.synthesis.recover import (
+    Recovery,
+    beginning,
+    ce_and_bn,
+    class_major_batches,
+    recover,
+    shared_views,
+    start_of,
+)
 from dd_assets.synthesis.schedules import crop_floor_at, learning_rate_at
 from dd_assets.synthesis.selection import by_median_probability, select
 
@@ -28,15 +36,6 @@ def entry_iterations(ipc: int, rounds: int, iterations: int) -> np.ndarray:
     """The iteration at which image k of a class enters, int64 (ipc,); it is optimised from there to the end."""
     starts = [number * iterations // rounds for number in range(rounds)]
     return np.repeat(np.array(starts, dtype=np.int64), group_sizes(ipc, rounds))
-
-
-def class_major_batches(ipc: int, classes: int, size: int) -> list[Batch]:
-    """All images of as many whole classes as fit into `size`, at least one; in (class, index) order."""
-    together = max(1, size // ipc)
-    return [
-        Batch(np.tile(np.arange(ipc), len(labels)), np.repeat(labels, ipc))
-        for labels in np.split(np.arange(classes), range(together, classes, together))
-    ]
 
 
 def synthesise(request: Request) -> SyntheticImages:

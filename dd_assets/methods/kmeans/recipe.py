@@ -51,9 +51,10 @@ METHOD = Method(
     fidelity="text",
     summary=(
         "Each class is clustered into IPC clusters in the teacher's penultimate features φ by k-means, "
-        "min Σ_i min_k ‖φ(x_i) - μ_k‖²; the nearest real image stands for each centre, none twice."
+        "min Σ_i min_k ‖φ(x_i) - μ_k‖²; the nearest real image stands for each centre, none twice; "
+        "column `weight` is the cluster's size."
     ),
-    version=1,
+    version=2,
     draws=3,
     per_index=False,
     needs=Needs(teacher=True, real_images=True),

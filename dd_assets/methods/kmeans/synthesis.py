@@ -53,8 +53,8 @@ def nearest_distinct(features: np.ndarray, centroids: np.ndarray) -> tuple[np.nd
 def synthesise(request: Request) -> SyntheticImages:
     """One real image per cluster of the class's teacher features, that of the largest cluster first.
 
-    Columns source_index, cluster_size (images in the cluster) and distance (to its centroid). A shard is the whole
-    set, since clusters depend on IPC. Raises InputError for a part of it and where a class has too few images.
+    Columns source_index, cluster_size (images in the cluster), weight (the same, what `sample_weights: column` reads)
+    and distance (to its centroid). A shard is the whole set, since clusters depend on IPC. Raises InputError for a part of it and where a class has too few images.
     """
     if (request.first, request.last) != (0, request.ipc):
         raise InputError("kmeans: cannot be computed in parts", "request all IPC indices at once")
@@ -65,6 +65,6 @@ def synthesise(request: Request) -> SyntheticImages:
         seed = int(randomness.integers(2**31, 1, request.seed, "kmeans", label)[0])
         centroids, sizes = cluster(features, request.ipc, parameters, seed)
         chosen, distances = nearest_distinct(features, centroids)
-        return chosen, {"cluster_size": sizes, "distance": distances}
+        return chosen, {"cluster_size": sizes, "weight": sizes.astype(np.float64), "distance": distances}
 
     return select(request, choose)

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import nn
 
+from dd_assets.errors import InputError
+
 SMALL = 64
 """Pixels below which a network gets its small form."""
 
@@ -30,14 +32,26 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
 
 
 def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """timm's vision transformer with small dimensions: an eighth of the image per patch side, at least 2 px."""
+    """timm's vision transformer of that name without weights, or `vit_micro`: its class with small dimensions.
+
+    A patch of `vit_micro` is an eighth of the image wide, at least 2 px, or 4 px where eight do not fit.
+    Raises InputError for a size that its patches do not divide.
+    """
+    micro = name == "vit_micro"
+    patch = 16 if not micro else max(2, size // 8) if size % 8 == 0 else 4
+    if size % patch:
+        raise InputError(
+            f"{name} cuts images into patches of {patch} px, these have {size} px", f"use {size // patch * patch} px"
+        )
+    if not micro:
+        import timm
+
+        return timm.create_model(name, pretrained=False, img_size=size, in_chans=channels, num_classes=classes)
     from timm.models.vision_transformer import VisionTransformer
 
-    if name != "vit_micro":
-        raise ValueError(f"{name} is not a timm network known here")
     return VisionTransformer(
         img_size=size,
-        patch_size=max(2, size // 8) if size % 8 == 0 else 4,
+        patch_size=patch,
         in_chans=channels,
         num_classes=classes,
         embed_dim=96,

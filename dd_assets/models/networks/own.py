@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dd_assets.shapes import Float
+
 
 def instance(channels: int) -> nn.GroupNorm:
     """Instance norm with its own scale and shift; as a group norm it also takes maps of a single pixel."""
@@ -42,7 +44,7 @@ class ConvNet(nn.Module):
         side = size >> depth
         self.head = nn.Linear(width * side * side, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return self.head(self.blocks(images).flatten(1))
 
 
@@ -58,7 +60,7 @@ class CifarBlock(nn.Module):
         self.stride = stride
         self.extra = outside - inside
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n out rows cols"]:
         residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(features)))))
         shortcut = features[:, :, :: self.stride, :: self.stride]
         if self.extra:
@@ -90,7 +92,7 @@ class CifarResNet(nn.Module):
         first = CifarBlock(inside, outside, stride)
         return nn.Sequential(first, *(CifarBlock(outside, outside, 1) for _ in range(blocks - 1)))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         features = F.relu(self.bn1(self.conv1(images)))
         features = self.layer3(self.layer2(self.layer1(features)))
         return self.linear(features.mean(dim=(2, 3)))
@@ -107,7 +109,7 @@ class WideBlock(nn.Module):
         self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
         self.project = None if inside == outside else nn.Conv2d(inside, outside, 1, stride=stride, bias=False)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n out rows cols"]:
         active = F.relu(self.bn1(features))
         shortcut = features if self.project is None else self.project(active)
         return shortcut + self.conv2(F.relu(self.bn2(self.conv1(active))))
@@ -137,7 +139,7 @@ class WideResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         features = F.relu(self.bn(self.stages(self.conv1(images))))
         return self.linear(features.mean(dim=(2, 3)))
 
@@ -162,7 +164,7 @@ class PoolBlock(nn.Module):
             )
         )
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n out rows cols"]:
         inner = self.pool(F.relu(self.norm1(self.conv1(features))))
         shortcut = features if self.project is None else self.project(features)
         return F.relu(shortcut + self.norm2(self.conv2(inner)))
@@ -171,24 +173,28 @@ class PoolBlock(nn.Module):
 class PooledResNet(nn.Module):
     """ResNetAP-10: one basic block per stage, instance norm, average pooling (IDC, Kim et al. 2022, arXiv 2205.14959).
 
-    From the paper's description; not compared with its code. From 64 px the stem is conv7x7 and pools by 4, below it
-    is conv3x3. Output (N, classes).
+    Stems as in snu-mllab/Efficient-Dataset-Condensation, models/resnet_ap.py: conv3x3 up to 64 px, conv3x3 and pool 2
+    up to 128 px, conv7x7 and pool 4 above; He's normal initialisation by fan-out. There a shortcut pools after its
+    conv1x1, here before it, which is the same map for a quarter of the work. Output (N, classes).
     """
 
     def __init__(self, *, classes: int, channels: int, size: int) -> None:
         super().__init__()
-        large = size >= 64
+        kernel, pool = (3, 1) if size <= 64 else (3, 2) if size <= 128 else (7, 4)
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, 64, 7 if large else 3, padding=3 if large else 1, bias=False),
+            nn.Conv2d(channels, 64, kernel, padding=kernel // 2, bias=False),
             instance(64),
             nn.ReLU(inplace=True),
-            nn.AvgPool2d(4) if large else nn.Identity(),
+            nn.AvgPool2d(pool) if pool > 1 else nn.Identity(),
         )
         widths = (64, 64, 128, 256, 512)
         self.stages = nn.Sequential(*(PoolBlock(widths[i], widths[i + 1], halve=i > 0) for i in range(4)))
         self.linear = nn.Linear(512, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return self.linear(self.stages(self.stem(images)).mean(dim=(2, 3)))
 
 
@@ -223,5 +229,5 @@ class SmallAlexNet(nn.Module):
             nn.Linear(1024, classes),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return self.classifier(self.features(images).flatten(1))

@@ -1,0 +1,36 @@
+"""The `dd-assets` command.
+
+Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py), or
+anything that a Dagster run or a library user would also need.
+Heavy imports happen inside the commands, so that `--help` and listings stay quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from dd_assets.cli import computing, looking
+from dd_assets.errors import DDError
+
+
+class _Refusals(click.Group):
+    """Prints a DDError as one line and exits with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DDError as error:
+            click.echo(f"dd-assets: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=_Refusals, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Dataset distillation as data assets."""
+
+
+for command in (*computing.COMMANDS, *looking.COMMANDS):
+    main.add_command(command)

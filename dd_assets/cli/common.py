@@ -1,0 +1,126 @@
+"""What several commands share.
+
+Belongs here: options, tables, the Dagster home, turning options into targets. Does not belong: commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dd_assets.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from dd_assets.planning.engine import Engine
+    from dd_assets.planning.plan import Target
+    from dd_assets.planning.unit import Reference
+    from dd_resources.store import ArtefactStore
+
+INSTANCE = """# Written by dd-assets for a single machine; deploy/dagster.yaml explains each line.
+telemetry: {enabled: false}
+concurrency: {runs: {max_concurrent_runs: 2}}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 30}
+"""
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+select_option = click.option("--select", help="Assets in Dagster's selection syntax, such as 'group:sre2l'.")
+partition_option = click.option(
+    "--partition", "partitions", multiple=True, help="A partition such as 'digits|10'; 'digits' means all its cells."
+)
+
+
+def dagster_home() -> Path:
+    """DAGSTER_HOME (default .dd/dagster), created with its dagster.yaml if new."""
+    home = Path(os.environ.get("DAGSTER_HOME") or ".dd/dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def show(records: Sequence[dict[str, Any]], columns: Iterable[str], as_json: bool, title: str) -> None:
+    """Print records as a table, or as JSON with all their fields."""
+    if as_json:
+        click.echo(json.dumps(list(records), indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    columns = list(columns)
+    for column in columns:
+        table.add_column(column)
+    for record in records:
+        value = (record[column] for column in columns)
+        table.add_row(*(", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value))
+    # Cut-off columns are of no use in a pipe or a log: there the table takes the width it needs.
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
+    """The asset partitions a selection names; raises UnknownNameError for a selection or partition that names none."""
+    from dd_assets.planning.graph import Cell
+    from dd_assets.planning.plan import all_targets
+
+    targets = all_targets()
+    if select:
+        chosen = _selected(select)
+        targets = [target for target in targets if target[0] in chosen]
+    if partitions:
+        for partition in partitions:
+            Cell.of(partition)
+        targets = [t for t in targets if t[1] in partitions or t[1].split("|")[0] in partitions]
+    if not targets:
+        raise UnknownNameError(f"nothing matches --select {select!r} and --partition {list(partitions)}", "see `plan`")
+    return targets
+
+
+def _selected(select: str) -> set[str]:
+    import warnings
+
+    import dagster as dg
+
+    from dd_assets.definitions import defs
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    try:
+        keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+    except Exception as error:
+        # Dagster's parser and its resolution raise several unrelated families for a bad selection.
+        raise UnknownNameError(
+            f"--select {select!r} is not usable: {error}".replace("\n", " "), "see `methods`"
+        ) from error
+    return {"/".join(key.path) for key in keys}
+
+
+def opened_store() -> ArtefactStore:
+    """The store of the environment; raises StoreError or FormatVersionError."""
+    from dd_resources.injection import store_root
+    from dd_resources.store import ArtefactStore
+
+    return ArtefactStore(store_root()).open()
+
+
+def looking_engine() -> Engine:
+    """An engine that computes nothing, over the store and data of the environment."""
+    from dd_assets.planning.engine import Engine
+    from dd_resources.raw_data import RawData
+
+    return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), look_only=True)
+
+
+def reference_of(store: ArtefactStore, target: Target) -> Reference:
+    """What an asset partition of this deployment points at; raises InputError if it was never made."""
+    from dd_resources.injection import NAMESPACE
+
+    asset, partition = target
+    reference = store.read_reference(NAMESPACE, asset, partition)
+    if reference is None:
+        raise InputError(f"{asset} [{partition}] was never materialized", "dd-assets sync computes it")
+    return reference

@@ -1,0 +1,213 @@
+"""Commands that compute, or change what the store holds: sync, verify, the demo, discarding and collecting.
+
+Belongs here: their options, closing lines and exit codes. Does not belong: listings and statuses (looking.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dd_assets.cli.common import (
+    dagster_home,
+    looking_engine,
+    opened_store,
+    partition_option,
+    reference_of,
+    select_option,
+    targets_of,
+)
+from dd_assets.cli.looking import show_leaderboard
+from dd_assets.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dd_assets.planning.plan import Target
+    from dd_assets.planning.sync import Outcome, Sync
+    from dd_assets.planning.verify import VerifyResult
+
+DEMO_METHODS = ("noise", "random", "rded", "sre2l")
+DEMO_IPC = (1, 10)
+DEMO_STUDENT = "convnet2_w64"
+REPORT = ".dd/report/leaderboard.html"
+WORDS = ("computed", "reused", "adopted", "blocked")
+
+
+@click.command()
+@select_option
+@partition_option
+@click.option("--force", is_flag=True, help="Compute what was stored again; another result is kept beside the first.")
+@click.option("--queue", "queued", is_flag=True, help="Leave the computing to the daemon of a running UI.")
+def sync(select: str | None, partitions: tuple[str, ...], force: bool, queued: bool) -> None:
+    """Bring asset partitions, and all they read, up to date; what the store holds is not computed again."""
+    if force and queued:
+        raise InputError("--force and --queue do not go together", "give one of them")
+    targets = targets_of(select, partitions)
+    if queued:
+        _queue(targets)
+        return
+    stored = set(opened_store().list("manifests")) if force else set()
+    outcome = _sync(targets, strict=bool(partitions))
+    _closing(outcome)
+    if force:
+        _recompute([target for target in targets if outcome.lines.get(target) != "blocked"], stored, keep=True)
+
+
+@click.command()
+@select_option
+@partition_option
+def adopt(select: str | None, partitions: tuple[str, ...]) -> None:
+    """Record in Dagster what the store already holds, without computing anything."""
+    _closing(_sync(targets_of(select, partitions), strict=False, adopt_only=True))
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("partition")
+def verify(asset: str, partition: str) -> None:
+    """Recompute every unit of an asset partition in a fresh process and compare; nothing is changed."""
+    from dd_assets.planning.graph import Cell, stage
+
+    Cell.of(partition)
+    _recompute([(stage(asset).asset, partition)], None, keep=False)
+
+
+def _recompute(targets: Sequence[Target], only: set[str] | None, keep: bool) -> None:
+    """Verify the units of the targets, each once, with one line each; with `keep` other results are stored too.
+
+    only: paths of the manifests that count, None for all. Raises DifferentResultError at the end.
+    """
+    from dd_assets.planning.verify import DifferentResultError, own_recipes
+    from dd_assets.planning.verify import verify as verify_unit
+    from dd_resources.store import manifest_path
+
+    engine = looking_engine()
+    done: dict[str, VerifyResult] = {}
+    for asset, partition in targets:
+        for key, digest in own_recipes(engine.store, reference_of(engine.store, (asset, partition))).items():
+            manifest = engine.store.lookup(digest)
+            if manifest is None:
+                raise InputError(f"{asset} [{partition}]: {key} is not in the store", "dd-assets sync computes it")
+            if digest in done or (only is not None and manifest_path(digest) not in only):
+                continue
+            result = done[digest] = verify_unit(engine.store, engine.raw, manifest, keep=keep)
+            click.echo(f"{asset} [{partition}] {key}: {_finding(result)}, {result.seconds:.1f} s")
+    different = [digest for digest, result in done.items() if not result.same]
+    if different:
+        kept = "both are kept, the first stays in use" if keep else "nothing was changed"
+        raise DifferentResultError(
+            f"{len(different)} of {len(done)} units gave another result; {kept}",
+            f"`dd-assets discard {different[0][:12]}`, then sync, replaces the first",
+        )
+
+
+def _finding(result: VerifyResult) -> str:
+    """What came of a recomputation, in one line."""
+    if result.same:
+        return f"same, {result.content_new[:12]}"
+    causes = f" ({'; '.join(result.differs)})" if result.differs else ""
+    return (
+        f"DIFFERENT{causes}, stored {result.content_old[:12]} by {_where(result.then)},"
+        f" now {result.content_new[:12]} by {_where(result.now)}"
+    )
+
+
+def _where(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "an unknown environment"
+
+
+@click.command()
+@click.option("--delete", is_flag=True, help="Really remove; without it this is a dry run.")
+@click.option("--younger-than", default=14.0, show_default=True, help="Days; anything younger stays.")
+def gc(delete: bool, younger_than: float) -> None:
+    """List (or remove) what no reference, pin, running computation or recent work needs."""
+    from dd_assets.planning.gc import collect
+
+    found = collect(opened_store(), younger_than_days=younger_than, dry_run=not delete)
+    for path, size, reason in found:
+        click.echo(f"{path} {size} {reason}")
+    word = "removed" if delete else "would be removed (--delete removes them)"
+    click.echo(f"{len(found)} files, {sum(size for _, size, _ in found) / 1e6:.1f} MB {word}")
+
+
+@click.command()
+@click.argument("recipe")
+def discard(recipe: str) -> None:
+    """Forget one stored result by (the beginning of) its recipe digest, so that it is computed again."""
+    store = opened_store()
+    found = [path.rsplit("/", 1)[-1][:-5] for path in store.list(f"manifests/{recipe[:2]}")]
+    found = [digest for digest in found if digest.startswith(recipe)]
+    if len(found) != 1:
+        raise UnknownNameError(f"{len(found)} recipes begin with {recipe!r}", "give more digits of one digest")
+    manifest = store.lookup(found[0])
+    if manifest is not None:
+        store.discard(manifest)
+        click.echo(f"discarded {manifest.label or manifest.recipe['unit']} ({found[0][:12]})")
+
+
+@click.command()
+@click.option("--methods", "chosen", default=",".join(DEMO_METHODS), help="Comma-separated names, or 'all'.")
+@click.option("--html", default=REPORT, show_default=True, help="Where the page is written.")
+def demo(chosen: str, html: str) -> None:
+    """The main job on real digits: distil, relabel, train, rank."""
+    from dd_assets.methods.registry import METHODS, method
+
+    names = list(METHODS()) if chosen == "all" else [method(name.strip()).name for name in chosen.split(",")]
+    targets = [(f"{name}/score_{DEMO_STUDENT}", f"digits|{ipc}") for ipc in DEMO_IPC for name in names]
+    outcome = _sync(targets, strict=True)
+    _closing(outcome)
+    origin = {target: word for target, word in outcome.lines.items() if target in targets}
+    show_leaderboard(html, False, origin)
+
+
+@contextmanager
+def _syncing(adopt_only: bool = False) -> Iterator[Sync]:
+    """A sync over the environment's store and Dagster instance, with runs that died before marked as failed."""
+    dagster_home()
+    import dagster as dg
+
+    from dd_assets.assets.shell import present
+    from dd_assets.definitions import defs
+    from dd_assets.planning.runs import mark_dead_runs
+    from dd_assets.planning.sync import Sync
+    from dd_assets.terminal import progress_bars
+    from dd_resources.injection import NAMESPACE
+
+    with dg.DagsterInstance.get() as instance, progress_bars() as say:
+        for run in mark_dead_runs(instance):
+            say(f"run {run[:8]} had died; it is marked as failed")
+        yield Sync(looking_engine(), NAMESPACE, instance, defs, present, say, adopt_only)
+
+
+def _sync(targets: Sequence[Target], strict: bool, adopt_only: bool = False) -> Outcome:
+    with _syncing(adopt_only) as job:
+        outcome = job.run(targets, strict)
+        if not adopt_only:
+            job.report()
+        return outcome
+
+
+def _queue(targets: Sequence[Target]) -> None:
+    """Adopt what the store holds, and submit the rest."""
+    from dd_assets.planning.runs import require_daemon, submit
+
+    with _syncing(adopt_only=True) as job:
+        require_daemon(job.instance)
+        outcome = job.run(targets)
+        left = [target for target, word in outcome.lines.items() if word == "left"]
+        backfill = submit(job.instance, job.definitions, left) if left else "none"
+    _closing(outcome)
+    click.echo(f"{len(left)} queued, backfill {backfill}")
+
+
+def _closing(outcome: Outcome) -> None:
+    words = ", ".join(f"{outcome.count(word)} {word}" for word in WORDS)
+    words += f", {outcome.count('left')} left" if outcome.count("left") else ""
+    click.echo(f"{words}; {outcome.heavy_calls} heavy calls")
+
+
+COMMANDS = (sync, adopt, verify, gc, discard, demo)

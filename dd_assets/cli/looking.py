@@ -1,0 +1,202 @@
+"""Commands that look: what there is, what is stale and why, the leaderboard, the UI.
+
+Belongs here: listing and showing. Does not belong: anything that computes or changes the store (computing.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dd_assets.cli.common import (
+    as_json_option,
+    dagster_home,
+    looking_engine,
+    opened_store,
+    partition_option,
+    select_option,
+    show,
+    targets_of,
+)
+
+if TYPE_CHECKING:
+    from dd_assets.planning.plan import Target
+
+
+@click.command()
+@as_json_option
+def methods(as_json: bool) -> None:
+    """Which methods there are, from which papers, and what they need."""
+    from dd_assets.methods.registry import METHODS
+
+    rows = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "paper": entry.paper,
+            "fidelity": entry.fidelity,
+            "needs": entry.needs.names(),
+        }
+        for entry in METHODS().values()
+    ]
+    show(rows, rows[0], as_json, "Methods")
+
+
+@click.command()
+@as_json_option
+@click.option("--download", "wanted", help="Fetch a catalogue dataset into DD_DATA_ROOT, nothing else.")
+@click.option("--catalogue", is_flag=True, help="List what `base:` can name in a settings file, not what is enabled.")
+def datasets(as_json: bool, wanted: str | None, catalogue: bool) -> None:
+    """Which dataset settings are enabled."""
+    from dd_assets.datasets.registry import settings
+
+    if wanted:
+        from dd_assets.datasets.downloads import download
+
+        click.echo(download(wanted, os.environ.get("DD_DATA_ROOT", "")))
+        return
+    if catalogue:
+        from dd_assets.datasets.catalogue import CATALOGUE
+
+        listed = CATALOGUE
+    else:
+        listed = settings()
+    rows = [
+        {
+            "name": entry.name,
+            "data": entry.data,
+            "classes": len(entry.classes),
+            "size": entry.size,
+            "channels": entry.channels,
+            "teacher": entry.teacher.architecture,
+            "students": list(entry.students),
+            "ipc": list(entry.ipc),
+        }
+        for entry in listed.values()
+    ]
+    show(rows, rows[0], as_json, "Datasets")
+
+
+@click.command()
+@as_json_option
+def students(as_json: bool) -> None:
+    """Which student networks have score assets, and which datasets score them."""
+    from dd_assets.datasets.registry import settings
+    from dd_assets.models.registry import architecture
+    from dd_assets.planning.graph import students as names
+
+    rows = [
+        {
+            "name": name,
+            "network": architecture(name).summary,
+            "datasets": [entry.name for entry in settings().values() if name in entry.students],
+        }
+        for name in names()
+    ]
+    show(rows, rows[0], as_json, "Students")
+
+
+@click.command()
+@as_json_option
+def doctor(as_json: bool) -> None:
+    """Check the store, the raw data, the device and the instance, without computing anything."""
+    from dd_assets.doctor import examine
+
+    rows = examine()
+    show(rows, ("check", "ok", "detail"), as_json, "Doctor")
+    if not all(row["ok"] for row in rows):
+        sys.exit(1)
+
+
+@click.command()
+@select_option
+@partition_option
+@as_json_option
+@click.option("--publish", "to_ui", is_flag=True, help="Also report an up_to_date check per partition to the UI.")
+def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: bool) -> None:
+    """What is fresh, missing, stale, pending or blocked, without computing anything."""
+    from dataclasses import asdict
+
+    from dd_assets.planning.plan import Planner
+    from dd_resources.injection import NAMESPACE
+
+    planner = Planner(looking_engine(), NAMESPACE)
+    found = [planner.visit(target) for target in targets_of(select, partitions)]
+    columns = ("asset", "partition", "status", "reason", "seconds_estimate", "bytes_estimate")
+    show([asdict(row) for row in found], columns, as_json, "Plan")
+    if to_ui:
+        dagster_home()
+        import dagster as dg
+
+        from dd_assets.planning.sync import publish
+
+        with dg.DagsterInstance.get() as instance:
+            publish(instance, found)
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("partition")
+def explain(asset: str, partition: str) -> None:
+    """Why an asset partition is, or is not, up to date, followed through its inputs."""
+    from dd_assets.planning.explain import kept_beside
+    from dd_assets.planning.graph import stage
+    from dd_assets.planning.plan import Planner, with_upstream
+    from dd_assets.planning.verify import own_recipes
+    from dd_resources.injection import NAMESPACE
+
+    planner = Planner(looking_engine(), NAMESPACE)
+    for target in with_upstream([(stage(asset).asset, partition)]):
+        row = planner.visit(target)
+        click.echo(f"{row.status:<8} {row.asset} [{row.partition}]{': ' if row.reason else ''}{row.reason}")
+        reference = planner.engine.store.read_reference(NAMESPACE, *target)
+        if reference is not None:
+            for line in kept_beside(planner.engine.store, own_recipes(planner.engine.store, reference).values()):
+                click.echo(f"{'':<8} {line}")
+
+
+@click.command()
+@as_json_option
+@click.option("--html", default=None, help="Also write the HTML page to this file.")
+def leaderboard(as_json: bool, html: str | None) -> None:
+    """Every score in the store, ranked."""
+    show_leaderboard(html, as_json, {})
+
+
+def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str]) -> None:
+    """Print the leaderboard, with how each score came about if that is known, and write the page if asked for."""
+    from dd_assets.report.leaderboard import leaderboard_rows
+    from dd_assets.terminal import leaderboard_table
+    from dd_assets.units.leaderboard import page
+    from dd_resources.injection import NAMESPACE
+
+    store = opened_store()
+    rows = leaderboard_rows(store, NAMESPACE)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        leaderboard_table(rows, origin)
+    if html:
+        path = Path(html).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(store, NAMESPACE, rows), encoding="utf-8")
+        click.echo(f"HTML page: {path}", err=as_json)
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True)
+def ui(port: int) -> None:
+    """Open the Dagster UI on 127.0.0.1 with this project's instance."""
+    home = dagster_home()
+    workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
+    click.echo(f"http://127.0.0.1:{port}  (DAGSTER_HOME={home})")
+    command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(command[0], [*command, "-w", str(workspace)])
+
+
+COMMANDS = (methods, datasets, students, doctor, plan, explain, leaderboard, ui)

@@ -1,0 +1,83 @@
+"""The field `generators` of a user's setting.
+
+Belongs here: reading and refusing it. Does not belong: the rest of a setting (user_settings.py), recipes
+(diffusion/registry.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, get_args, get_type_hints
+
+from dd_assets.diffusion.registry import (
+    GENERATORS,
+    GeneratorRecipe,
+    Generators,
+    PretrainedFolder,
+    generator_recipe,
+)
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.methods.contract import with_overrides
+
+SEE = "see docs/generators.md"
+
+
+def as_generator_fields(entry: Generators) -> dict[str, Any]:
+    """A setting's generators in the form in which YAML states them."""
+    small, folder = entry.small, entry.pretrained
+    return {
+        "small": None if small is None else asdict(small),
+        "pretrained": None if folder is None else asdict(folder),
+        "foreign": entry.foreign or None,
+    }
+
+
+def read_generators(where: str, fields: Any) -> Generators:
+    """The generators that YAML states; `small` is a recipe's name, or fields laid over the base setting's.
+
+    Raises InputError or UnknownNameError naming the field.
+    """
+    for key in fields:
+        if key not in GENERATORS:
+            raise UnknownNameError.of(f"generator of {where}", str(key), GENERATORS)
+    foreign = fields.get("foreign") or ""
+    if not isinstance(foreign, str):
+        raise InputError(f"{where}: generators, foreign: {foreign!r}", "name a setting")
+    return Generators(
+        small=_small(where, fields.get("small")), pretrained=_folder(where, fields.get("pretrained")), foreign=foreign
+    )
+
+
+def _small(where: str, stated: Any) -> GeneratorRecipe | None:
+    if stated is None:
+        return None
+    if isinstance(stated, str):
+        return generator_recipe(stated)
+    if not isinstance(stated, Mapping):
+        raise InputError(f"{where}: generators, small: {stated!r}", f"give a recipe's name or fields; {SEE}")
+    owner = f"{where}, generator small"
+    made = with_overrides(GeneratorRecipe(iterations=20_000), stated, owner)
+    _check_words(made, owner)
+    return made
+
+
+def _folder(where: str, stated: Any) -> PretrainedFolder | None:
+    if stated is None:
+        return None
+    if isinstance(stated, str):
+        stated = {"folder": stated}
+    if not isinstance(stated, Mapping) or not stated.get("folder"):
+        raise InputError(f"{where}: generators, pretrained: {stated!r}", f"give folder: <path>; {SEE}")
+    owner = f"{where}, generator pretrained"
+    made = with_overrides(PretrainedFolder(folder=""), dict(stated), owner)
+    _check_words(made, owner)
+    return made
+
+
+def _check_words(made: Any, owner: str) -> None:
+    """Refuse a word that a field with a fixed choice does not know."""
+    for name, hint in get_type_hints(type(made)).items():
+        choice = get_args(hint)
+        if choice and all(isinstance(word, str) for word in choice) and getattr(made, name) not in choice:
+            raise UnknownNameError.of(f"{name} of {owner}", str(getattr(made, name)), choice)

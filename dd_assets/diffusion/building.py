@@ -1,0 +1,99 @@
+"""New generators: diffusers' DiT and AutoencoderKL at the sizes of a recipe.
+
+Belongs here: configurations and initialisation. Does not belong: training (training.py, autoencoder.py), weights of
+others (folders.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from dd_assets import randomness
+from dd_assets.diffusion.denoisers import undropped
+from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.errors import InputError
+
+TRAIN_STEPS = 1000
+
+
+def scheduler_config(recipe: GeneratorRecipe) -> dict[str, Any]:
+    """The DDIMScheduler configuration of a recipe: DiT's betas; predicted clean samples clipped in pixels only."""
+    return {
+        "num_train_timesteps": TRAIN_STEPS,
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "beta_schedule": recipe.schedule,
+        "prediction_type": "epsilon",
+        "clip_sample": recipe.space == "pixels",
+        "set_alpha_to_one": True,
+        "steps_offset": 0,
+        "timestep_spacing": "leading",
+    }
+
+
+def latent_shape(recipe: GeneratorRecipe, size: int, channels: int) -> tuple[int, int, int]:
+    """(channels, height, width) of what the DiT denoises; raises InputError where a side does not divide."""
+    factor = 1 if recipe.space == "pixels" else 2 ** (len(recipe.autoencoder_channels) - 1)
+    if size % factor or (size // factor) % recipe.patch:
+        raise InputError(
+            f"images of {size} px, autoencoder factor {factor}, patch {recipe.patch}: the sides do not divide",
+            "choose another patch or other autoencoder_channels",
+        )
+    side = size // factor
+    return (channels if recipe.space == "pixels" else recipe.latent_channels), side, side
+
+
+def build_transformer(recipe: GeneratorRecipe, shape: tuple[int, int, int], classes: int, seed: int) -> Any:
+    """A DiTTransformer2DModel for `classes` classes and a null class, initialised from (seed, "generator") alone.
+
+    The adaptive norms and the output layer begin at zero, as DiT's (facebookresearch/DiT models.py,
+    initialize_weights); diffusers leaves them at its defaults, made for weights that are loaded over them.
+    """
+    from diffusers import DiTTransformer2DModel
+
+    if recipe.width % recipe.heads:
+        raise InputError(f"width {recipe.width} is no multiple of {recipe.heads} heads", "change one of them")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(randomness.torch_seed(seed, "generator", "transformer"))
+        model: Any = DiTTransformer2DModel(
+            num_attention_heads=recipe.heads,
+            attention_head_dim=recipe.width // recipe.heads,
+            in_channels=shape[0],
+            out_channels=shape[0],
+            num_layers=recipe.layers,
+            sample_size=shape[1],
+            patch_size=recipe.patch,
+            num_embeds_ada_norm=classes,
+            norm_type="ada_norm_zero",
+            norm_elementwise_affine=False,
+        )
+    for block in model.transformer_blocks:
+        nn.init.zeros_(block.norm1.linear.weight)
+        nn.init.zeros_(block.norm1.linear.bias)
+    for layer in (model.proj_out_1, model.proj_out_2):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return undropped(model)
+
+
+def build_autoencoder(recipe: GeneratorRecipe, size: int, channels: int, seed: int) -> Any:
+    """An AutoencoderKL, initialised from (seed, "generator") alone; its scaling factor is set after training."""
+    from diffusers import AutoencoderKL
+
+    levels = len(recipe.autoencoder_channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(randomness.torch_seed(seed, "generator", "autoencoder"))
+        return AutoencoderKL(
+            in_channels=channels,
+            out_channels=channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=recipe.autoencoder_channels,
+            latent_channels=recipe.latent_channels,
+            norm_num_groups=min(32, *recipe.autoencoder_channels),
+            sample_size=size,
+            scaling_factor=1.0,
+        )

@@ -1,0 +1,117 @@
+"""From a method's request to its images.
+
+Belongs here: batches, conditions, starts and resumption around the sampling loop. Does not belong: the loop
+(sampling.py), guidances (methods/*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dd_assets.diffusion.classes import prompts
+from dd_assets.diffusion.contract import Sampling
+from dd_assets.diffusion.denoisers import Condition
+from dd_assets.diffusion.generator import Generator
+from dd_assets.diffusion.sampling import Guidance, Start, Trace, sample
+from dd_assets.methods.contract import ClassCentroids, Request, SyntheticImages
+from dd_assets.models.pixels import unit_to_uint8
+from dd_assets.synthesis.batches import Batch, batches_of
+
+Prompts = Callable[[Batch], Sequence[str]]
+"""One prompt per row, where a method has its own (a prompt bank)."""
+
+
+def generate(
+    request: Request,
+    guidances: Sequence[Guidance] = (),
+    *,
+    generator: Generator | None = None,
+    own_prompts: Prompts | None = None,
+) -> SyntheticImages:
+    """The images of a request whose parameters extend `Sampling`, rows by (IPC index, class).
+
+    Finished batches are checkpointed, so that a killed shard repeats at most one. `generator` takes the place of the
+    request's where a caller has it loaded. Curves tell the passes of the network and the guided steps.
+    """
+    parameters: Sampling = request.parameters
+    generator = generator or request.generator()
+    centroids = request.centroids() if parameters.start != "noise" else None
+    for guidance in guidances:
+        guidance.prepare(generator, generator.schedule(parameters.steps))
+    batches = batches_of(request.first, request.last, len(request.facts.classes), parameters.batch, "one_per_class")
+    trace, done = Trace(guided=[0] * len(guidances)), _restored(request)
+    for number, rows in enumerate(batches):
+        if number >= len(done):
+            latents = sample_rows(generator, rows, parameters, request.seed, guidances, centroids, own_prompts, trace)
+            done.append(latents.cpu())
+            if number + 1 < len(batches):
+                request.checkpoints.save({f"batch{n}": part.numpy() for n, part in enumerate(done)})
+        for guidance in guidances:
+            guidance.finished(rows, done[number])
+        request.progress(number + 1, len(batches))
+    images = [to_images(generator, part) for part in done]
+    rows_made = np.arange(request.first * len(request.facts.classes), request.last * len(request.facts.classes))
+    return SyntheticImages(
+        images=np.concatenate(images),
+        labels=rows_made % len(request.facts.classes),
+        curves={"passes": np.array([float(trace.passes)]), "guided": np.array(trace.guided, dtype=np.float64)},
+    )
+
+
+def sample_rows(
+    generator: Generator,
+    rows: Batch,
+    parameters: Sampling,
+    seed: int,
+    guidances: Sequence[Guidance] = (),
+    centroids: ClassCentroids | None = None,
+    own_prompts: Prompts | None = None,
+    trace: Trace | None = None,
+) -> Tensor:
+    """Latents of one batch as the parameters say: condition, start and sampler."""
+    condition, null = conditions(generator, rows, parameters, own_prompts)
+    return sample(
+        generator,
+        rows,
+        parameters,
+        seed,
+        condition=condition,
+        null=null,
+        guidances=guidances,
+        start=None if centroids is None else start_of(parameters, centroids, rows),
+        trace=trace,
+    )
+
+
+def conditions(
+    generator: Generator, rows: Batch, parameters: Sampling, own_prompts: Prompts | None = None
+) -> tuple[Condition, Condition]:
+    """The condition of a batch and its null counterpart, by class or by text."""
+    asked: Sequence[str] | None = None
+    if parameters.condition == "text":
+        by_class = prompts(generator.classes, parameters.prompt) if own_prompts is None else ()
+        asked = own_prompts(rows) if own_prompts else [by_class[int(label)] for label in rows.labels]
+    condition = generator.condition(rows.labels, asked)
+    return condition, generator.null_condition(len(rows.labels), parameters.negative_prompt)
+
+
+def start_of(parameters: Sampling, centroids: ClassCentroids, rows: Batch) -> Start:
+    """Centroids, or the real latents nearest to them, of a batch."""
+    chosen = centroids.centers if parameters.start == "centroid" else centroids.nearest
+    latents = torch.from_numpy(chosen[centroids.rows(rows.indices, rows.labels)])
+    return Start(latents=latents, level=parameters.start_level)
+
+
+@torch.no_grad()
+def to_images(generator: Generator, latents: Tensor) -> np.ndarray:
+    """uint8 (n, H, W, C) of clean latents, decoded one batch at a time."""
+    return unit_to_uint8(generator.decode(latents.to(generator.device)))
+
+
+def _restored(request: Request) -> list[Tensor]:
+    saved = request.checkpoints.load() or {}
+    return [torch.tensor(saved[f"batch{number}"]) for number in range(len(saved))]

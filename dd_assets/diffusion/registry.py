@@ -1,0 +1,158 @@
+"""Which generators a setting has and how one is trained, as data.
+
+Belongs here: recipes of generators trained here, the description of a pre-trained folder; light, no torch.
+Does not belong: layers (building.py), loops (training.py), files (folders.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dd_assets.errors import UnknownNameError
+
+GENERATORS = ("small", "pretrained", "foreign")
+"""Trained here on the setting's images; a folder from elsewhere; trained here on another setting's images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRecipe:
+    """A class-conditional DiT trained here, in pixels or in the latents of an AutoencoderKL trained before it."""
+
+    space: Literal["pixels", "latents"] = "latents"
+    width: int = 128
+    """Of a token; a multiple of `heads`."""
+    heads: int = 4
+    layers: int = 6
+    patch: int = 2
+    schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    """A name of diffusers' `beta_schedule`, over 1,000 steps; betas 1e-4 to .02, as DiT's."""
+    iterations: int
+    batch: int = 128
+    learning_rate: float = 3e-4
+    """Of AdamW after `warmup` iterations; constant, then linear to 0 over the last `cooldown` share."""
+    weight_decay: float = 0.0
+    warmup: int = 200
+    cooldown: float = 0.2
+    ema: float = 0.999
+    label_drop: float = 0.1
+    """Share of labels replaced by the null class, so that classifier-free guidance has something to lean on."""
+    hflip: bool = True
+    """Mirror half of the images, where the setting says that a mirrored image keeps its class."""
+    gradient_clip: float = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    latent_channels: int = 4
+    autoencoder_channels: tuple[int, ...] = (32, 64, 64)
+    """Per resolution; n of them divide the side by 2^(n - 1)."""
+    autoencoder_iterations: int = 0
+    autoencoder_batch: int = 64
+    autoencoder_learning_rate: float = 5e-4
+    kl_weight: float = 1e-6
+    guidance_scale: float = 1.5
+    """Of the samples that the teacher is asked to recognise."""
+    recognition_floor: float = 0.0
+    """Share of those samples, in [0, 1], that the teacher must name correctly; a blocking verdict."""
+    source: str = ""
+    """Where the values come from; not part of the recipe digest."""
+    cost: str = ""
+    """Hardware and time; not part of the recipe digest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedFolder:
+    """A local folder in diffusers' layout: DiTPipeline's or StableDiffusionPipeline's."""
+
+    folder: str
+    """Relative to DD_DATA_ROOT or absolute."""
+    classes: Literal["imagenet", "same"] = "imagenet"
+    """DiT's class ids: ImageNet-1K's, found by WordNet id, or the setting's own labels. Text pipelines need none."""
+    variant: str = ""
+    """'fp16' reads *.fp16.safetensors."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    revision: str = ""
+    """The hub's commit that the folder is said to be; kept in the manifest. What counts is the files' digests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generators:
+    """The generators of a setting."""
+
+    small: GeneratorRecipe | None = None
+    pretrained: PretrainedFolder | None = None
+    foreign: str = ""
+    """The setting whose images, brought to this one's size, train a generator that never sees this one's."""
+
+    def names(self) -> tuple[str, ...]:
+        """Those that the setting has, in the order of GENERATORS."""
+        return tuple(name for name in GENERATORS if getattr(self, name))
+
+
+_DIGITS = GeneratorRecipe(
+    space="pixels",
+    width=96,
+    heads=3,
+    layers=4,
+    patch=2,
+    iterations=1600,
+    batch=64,
+    learning_rate=1e-3,
+    ema=0.99,
+    hflip=False,
+    recognition_floor=0.9,
+    source="own: width, depth and patch of generation reference §12; 1,200, 1,600 and 2,000 iterations compared",
+    cost="one CPU core: 147 CPU-seconds on a busy machine (measured)",
+)
+_GREY = GeneratorRecipe(
+    width=128,
+    patch=1,
+    iterations=20_000,
+    batch=128,
+    hflip=False,
+    autoencoder_iterations=4000,
+    recognition_floor=0.9,
+    source="own: 7x7x4 latents of an autoencoder of factor 4, patch 1; not tuned",
+    cost="one CPU core: about 3 h (estimate from .3 s per iteration of 64 at 49 tokens); a GPU: minutes",
+)
+_CIFAR_GPU = GeneratorRecipe(
+    width=384,
+    heads=6,
+    layers=12,
+    patch=1,
+    iterations=200_000,
+    batch=256,
+    learning_rate=1e-4,
+    warmup=1000,
+    ema=0.9999,
+    precision="bf16",
+    autoencoder_channels=(64, 128, 128),
+    autoencoder_iterations=50_000,
+    autoencoder_batch=128,
+    recognition_floor=0.6,
+    source="own: DiT-S (Peebles and Xie 2023, Table 1) on 8x8x4 latents, its learning rate and EMA; not tuned",
+    cost="GPU-sized: 6 to 10 h on one modern GPU (estimate)",
+)
+_CIFAR_CPU = GeneratorRecipe(
+    iterations=20_000,
+    batch=64,
+    autoencoder_iterations=5000,
+    recognition_floor=0.2,
+    source="own: sized for a CPU and worse for it: 128 wide, 6 layers, 16 tokens; not tuned",
+    cost="CPU-sized: about 1 h for the DiT and 1.4 h for the autoencoder on one core (estimate)",
+)
+
+RECIPES: Mapping[str, GeneratorRecipe] = {
+    "digits": _DIGITS,
+    "mnist": _GREY,
+    "fashion_mnist": replace(_GREY, hflip=True, recognition_floor=0.75),
+    "cifar10": _CIFAR_GPU,
+    "cifar10_cpu": _CIFAR_CPU,
+}
+"""Recipes by name; a setting states one, by name or in full."""
+
+
+def generator_recipe(name: str) -> GeneratorRecipe:
+    """The recipe of that name; raises UnknownNameError."""
+    if name not in RECIPES:
+        raise UnknownNameError.of("generator recipe", name, RECIPES)
+    return RECIPES[name]

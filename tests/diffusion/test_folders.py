@@ -1,0 +1,161 @@
+"""Pre-trained folders: the real classes and layouts, tiny and random.
+
+Belongs here: layout.py and folders.py. Does not belong: the asset (test_stages.py).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dd_assets.diffusion.contract import Sampling
+from dd_assets.diffusion.folders import load_folder
+from dd_assets.diffusion.generate import conditions, sample_rows, to_images
+from dd_assets.diffusion.layout import generator_files, reads_text
+from dd_assets.diffusion.sampling import Start, Trace, sample
+from dd_assets.errors import InputError
+from tests.diffusion.tiny import dit_folder, generator, rows, sd_folder
+
+NAMES = tuple("abcdefghij")
+
+
+@pytest.fixture(scope="module")
+def dit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dit") / "pipeline"
+    dit_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sd") / "pipeline"
+    sd_folder(folder)
+    return folder
+
+
+def _load(folder: Path, size: int = 12, channels: int = 3):
+    return load_folder(folder, classes=NAMES, class_ids=tuple(range(10)), size=size, channels=channels)
+
+
+def test_a_dit_folder_gives_the_generator_that_was_saved(dit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    saved, loaded = dit_folder_again(), _load(dit, size=16)
+    how = Sampling(steps=3, guidance_scale=4.0)
+    assert torch.equal(sample_rows(loaded, rows(4), how, 0), sample_rows(saved, rows(4), how, 0))
+    assert loaded.denoiser.null == 10
+    assert not reads_text(dit)
+
+
+def dit_folder_again():
+    from tests.diffusion.tiny import LATENT
+
+    return generator(LATENT, classes=10, size=16, channels=3)
+
+
+def test_samples_come_at_the_settings_size_and_depth(dit: Path) -> None:
+    made = _load(dit, size=12, channels=1)
+    images = to_images(made, sample_rows(made, rows(3), Sampling(steps=2), 0))
+    assert images.shape == (3, 12, 12, 1)
+    # Grey images of 12 px become the autoencoder's 16 px RGB on the way in.
+    assert made.encode(images).shape == (3, *made.shape)
+
+
+def test_a_class_beyond_the_transformers_is_refused(dit: Path) -> None:
+    with pytest.raises(InputError, match="knows 10 classes, id 217 is asked for"):
+        load_folder(dit, classes=("a", "b"), class_ids=(0, 217), size=16, channels=3)
+
+
+def test_a_stable_diffusion_folder_follows_the_prompt(stable: Path) -> None:
+    made = _load(stable, size=16)
+    assert reads_text(stable)
+    assert made.class_ids == ()
+    how = Sampling(steps=3, condition="text", guidance_scale=8.0, prompt="{name}")
+    drawn = sample_rows(made, rows(10), how, 0)
+    assert drawn.shape == (10, 4, 8, 8)
+    for changed in (replace(how, prompt="{name} x"), replace(how, negative_prompt="cartoon")):
+        assert not torch.allclose(drawn, sample_rows(made, rows(10), changed, 0))
+    with pytest.raises(InputError, match="set condition: text"):
+        sample_rows(made, rows(2), replace(how, condition="class"), 0)
+    same_words = replace(how, prompt="a thing")
+    with pytest.raises(InputError, match="stands for 10 classes"):
+        sample_rows(made, rows(2), same_words, 0)
+
+
+def test_d4ms_level_means_thirty_five_of_fifty_steps_here(stable: Path) -> None:
+    made, trace = _load(stable, size=16), Trace()
+    how = Sampling(condition="text", start="centroid")
+    condition, null = conditions(made, rows(2), how)
+    start = Start(latents=torch.zeros(2, 4, 8, 8), level=how.start_level)
+    sample(made, rows(2), how, 0, condition=condition, null=null, start=start, trace=trace)
+    assert trace.passes == 35
+
+
+def test_scaled_latents_survive_the_way_out_and_back(stable: Path) -> None:
+    made = _load(stable, size=16)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    raw = made.autoencoder.encode(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mode()
+    torch.testing.assert_close(made.encode(images), 0.18215 * raw, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("model_index.json", "has no model_index.json"),
+        ("transformer/config.json", r"lacks transformer/config\.json"),
+        ("transformer/diffusion_pytorch_model.safetensors", "lacks transformer/diffusion_pytorch_model.safetensors"),
+        ("vae", r"lacks vae/config.json; vae/diffusion_pytorch_model.safetensors"),
+        ("scheduler/scheduler_config.json", "lacks scheduler/scheduler_config.json"),
+    ],
+)
+def test_what_a_folder_lacks_is_named(dit: Path, tmp_path: Path, lost: str, named: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dit, copy)
+    gone = copy / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(InputError, match=named):
+        generator_files(copy)
+
+
+def test_half_a_download_and_a_pickle_are_named(dit: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dit, copy)
+    weights = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"vae/diffusion_pytorch_model.safetensors \(incomplete download\)"):
+        generator_files(copy)
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(InputError, match=r"there is diffusion_pytorch_model.bin, a pickle, which is never read"):
+        generator_files(copy)
+
+
+def test_shards_that_an_index_names_must_all_be_there(dit: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dit, copy)
+    part = copy / "transformer"
+    whole = part / "diffusion_pytorch_model.safetensors"
+    shard = "diffusion_pytorch_model-00001-of-00002.safetensors"
+    whole.rename(part / shard)
+    index = {"weight_map": {"a": shard, "b": shard.replace("00001-of", "00002-of")}}
+    (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"lacks transformer/diffusion_pytorch_model-00002-of-00002.safetensors"):
+        generator_files(copy)
+
+
+def test_a_missing_folder_and_another_pipeline_are_refused(dit: Path, tmp_path: Path) -> None:
+    # Given to diffusers, a path that does not exist would be taken for a repository on the hub.
+    with pytest.raises(InputError, match="nowhere does not exist → download it"):
+        generator_files(tmp_path / "nowhere")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(InputError, match="supported: DiTPipeline, StableDiffusionPipeline"):
+        generator_files(tmp_path)
+    assert dit / "model_index.json" in generator_files(dit)
+
+
+def test_a_safety_checker_is_neither_needed_nor_read(stable: Path) -> None:
+    assert not any("safety" in str(file.relative_to(stable)) for file in generator_files(stable))

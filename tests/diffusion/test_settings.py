@@ -1,0 +1,74 @@
+"""Generators in a user's settings file.
+
+Belongs here: datasets/generator_settings.py through the file. Does not belong: other fields.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.user_settings import read_settings
+from dd_assets.diffusion.registry import RECIPES, Generators
+from dd_assets.errors import DDError
+
+
+def _read(tmp_path: Path, text: str, base: str = "cifar10") -> Setting:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"own: {{base: {base}, generators: {text}}}\n")
+    return read_settings(path)[0]
+
+
+def test_a_base_brings_its_generator_and_a_name_replaces_it(tmp_path: Path) -> None:
+    assert _read(tmp_path, "{}").generators == Generators(small=RECIPES["cifar10"])
+    assert _read(tmp_path, "{small: cifar10_cpu}").generators.small == RECIPES["cifar10_cpu"]
+    assert _read(tmp_path, "{small: null}").generators == Generators()
+    assert "CPU-sized" in RECIPES["cifar10_cpu"].cost
+    assert "GPU-sized" in RECIPES["cifar10"].cost
+
+
+def test_fields_are_laid_over_the_bases_recipe(tmp_path: Path) -> None:
+    small = _read(tmp_path, "{small: {iterations: 7, autoencoder_channels: [8, 16]}}").generators.small
+    assert small is not None
+    assert (small.iterations, small.autoencoder_channels, small.width) == (7, (8, 16), RECIPES["cifar10"].width)
+
+
+def test_a_folder_and_another_settings_images_are_stated_by_name(tmp_path: Path) -> None:
+    made = _read(tmp_path, "{pretrained: {folder: DiT, variant: fp16, precision: fp16}, foreign: mnist}", "imagenette")
+    folder = made.generators.pretrained
+    assert folder is not None
+    assert (folder.folder, folder.variant, folder.precision, folder.classes) == ("DiT", "fp16", "fp16", "imagenet")
+    assert made.generators.foreign == "mnist"
+    assert made.generators.names() == ("pretrained", "foreign")
+    short = _read(tmp_path, "{pretrained: /data/sd}", "imagenette").generators.pretrained
+    assert short is not None
+    assert short.folder == "/data/sd"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{smal: cifar10}", "did you mean 'small'"),
+        ("{small: cifar11}", "did you mean 'cifar10'"),
+        ("{small: {iterations: many}}", "iterations='many' is not a int"),
+        ("{small: {space: latent}}", "did you mean 'latents'"),
+        ("{pretrained: {variant: fp16}}", "give folder: <path>"),
+        ("{pretrained: {folder: x, classes: imagnet}}", "did you mean 'imagenet'"),
+        ("{foreign: [mnist]}", "name a setting"),
+        ("[small]", "must be a mapping"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_field(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(DDError, match=named):
+        _read(tmp_path, text)
+
+
+def test_every_small_setting_of_the_catalogue_has_a_recipe_that_says_what_it_costs() -> None:
+    for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
+        recipe = CATALOGUE[name].generators.small
+        assert recipe is not None
+        assert recipe.source
+        assert recipe.cost

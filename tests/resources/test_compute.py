@@ -1,0 +1,80 @@
+"""Mapping over worker processes: when the caller goes, they go too, and give back what they hold."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dd_resources import compute
+from dd_resources.compute import Compute
+from dd_resources.leases import acquire, leased_recipes
+from dd_resources.store import ArtefactStore
+
+TWO = Compute(device="cpu", workers=2)
+
+
+def slowly(item: tuple[str, int]) -> int:
+    """Take a lease, note the beginning, then be busy for ten seconds."""
+    root, number = item
+    store = ArtefactStore(f"{root}/store").open()
+    lease = acquire(store, f"recipe{number}")
+    assert lease is not None
+    with lease:
+        Path(root, f"begun{number}").write_text(str(os.getpid()))
+        deadline = time.monotonic() + (10 if number else 0.2)
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+    return number
+
+
+def begun(root: Path) -> set[int]:
+    """Numbers of the pieces that began."""
+    return {int(path.name.removeprefix("begun")) for path in root.glob("begun*")}
+
+
+def alive(process: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("interruption", [GeneratorExit, KeyboardInterrupt])
+def test_an_abandoned_map_ends_its_workers_and_their_leases(tmp_path: Path, interruption: type[BaseException]) -> None:
+    pieces = [(str(tmp_path), number) for number in range(5)]
+    outcomes = TWO.map(slowly, pieces)
+    assert next(outcomes) == (0, 0)
+    deadline = time.monotonic() + 20
+    while len(begun(tmp_path)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers = {int((tmp_path / f"begun{number}").read_text()) for number in begun(tmp_path)}
+    assert len(workers) == 2
+    started = time.monotonic()
+    # What cancelling a Dagster run does: the exception is raised in the process that waits.
+    if interruption is GeneratorExit:
+        outcomes.close()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            outcomes.throw(KeyboardInterrupt())
+    assert time.monotonic() - started < compute.GRACE_SECONDS, "workers had to be killed"
+    time.sleep(0.3)
+    assert not any(map(alive, workers)), "somebody computes on for nobody"
+    assert begun(tmp_path) == {0, 1, 2}, "a piece that was queued began"
+    assert leased_recipes(ArtefactStore(f"{tmp_path}/store")) == []
+
+
+def square(number: int) -> int:
+    """A piece of no duration."""
+    return number * number
+
+
+def test_the_next_map_starts_new_workers() -> None:
+    outcomes = TWO.map(square, [1, 2, 3])
+    next(outcomes)
+    outcomes.close()
+    assert sorted(TWO.map(square, [1, 2, 3])) == [(0, 1), (1, 4), (2, 9)]
+    compute.close_pools()

@@ -1,0 +1,76 @@
+"""DD_EXECUTOR: what is chosen, and one line for what cannot work, before anything runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dd_assets.errors import InputError, StoreError, UnknownNameError
+from dd_resources.execution import REMOTE, executor
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        (None, dg.in_process_executor),
+        ("", dg.in_process_executor),
+        ("in_process", dg.in_process_executor),
+        ("multiprocess", dg.multiprocess_executor),
+    ],
+)
+def test_executors_of_one_machine(name: str | None, chosen: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DD_EXECUTOR", raising=False)
+    if name is not None:
+        monkeypatch.setenv("DD_EXECUTOR", name)
+    assert executor("/any/folder") is chosen
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+def test_workers_elsewhere_need_a_store_that_they_can_reach(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_EXECUTOR", name)
+    with pytest.raises(StoreError, match=rf"store /some/folder is a folder of this machine.*DD_EXECUTOR={name}.* → "):
+        executor("/some/folder")
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+def test_with_a_reachable_store_the_package_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, attribute = REMOTE[name]
+    monkeypatch.setenv("DD_EXECUTOR", name)
+    try:
+        installed = __import__(package)
+    except ImportError:
+        with pytest.raises(InputError, match=f"DD_EXECUTOR={name} needs the package .* → pip install"):
+            executor("s3://bucket/prefix")
+    else:
+        assert executor("s3://bucket/prefix") is getattr(installed, attribute)
+
+
+def test_another_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_EXECUTOR", "multiproces")
+    with pytest.raises(UnknownNameError, match="did you mean 'multiprocess'"):
+        executor("/any/folder")
+
+
+def test_sync_refuses_before_any_work_and_doctor_says_so(tmp_path: Path) -> None:
+    import json
+    import os
+
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DD_")}
+    env |= {"DD_STORE": str(tmp_path / "store"), "DAGSTER_HOME": str(tmp_path / "home"), "DD_EXECUTOR": "ray"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dd_assets", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+
+    done = run("sync", "--partition", "digits|1")
+    assert done.returncode == 4
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"dd-assets: store {tmp_path}/store is a folder of this machine")
+    assert not (tmp_path / "store").exists()
+    examined = {row["check"]: row for row in json.loads(run("doctor", "--json").stdout)}
+    assert not examined["executor"]["ok"]
+    assert "DD_EXECUTOR=ray" in examined["executor"]["detail"]
