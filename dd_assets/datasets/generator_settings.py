@@ -6,6 +6,7 @@ Belongs here: reading and refusing it. Does not belong: the rest of a setting (u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_args, get_type_hints
@@ -21,6 +22,7 @@ from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import with_overrides
 
 SEE = "see docs/generators.md"
+NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 
 
 def as_generator_fields(entry: Generators) -> dict[str, Any]:
@@ -57,9 +59,15 @@ def _small(where: str, stated: Any) -> GeneratorRecipe | None:
     if not isinstance(stated, Mapping):
         raise InputError(f"{where}: generators, small: {stated!r}", f"give a recipe's name or fields; {SEE}")
     owner = f"{where}, generator small"
-    made = with_overrides(GeneratorRecipe(iterations=20_000), stated, owner)
+    made = with_overrides(GeneratorRecipe(iterations=20_000), _numbers(stated), owner)
     _check_words(made, owner)
     return made
+
+
+def _numbers(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with numbers such as 1e-06 read as numbers: YAML 1.1 takes them for text without a point."""
+    written = {name: value for name, value in stated.items() if isinstance(value, str) and NUMBER.fullmatch(value)}
+    return {**stated, **{name: float(value) for name, value in written.items()}}
 
 
 def _folder(where: str, stated: Any) -> PretrainedFolder | None:

@@ -112,6 +112,8 @@ class Method:
     """How many networks an iteration keeps activations of, for the memory estimate."""
     variant_of: str = ""
     """The method whose parameters this one changes (`variant`), or ''."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What it changes."""
 
     def recipe_for(self, data: str) -> Recipe:
         """The recipe for a dataset; 'default' where the paper has none for it."""
@@ -267,6 +269,7 @@ def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -
         differs=f"{differs} Otherwise: {base.differs}",
         recipes=recipes,
         variant_of=base.name,
+        changes=changes,
     )
 
 

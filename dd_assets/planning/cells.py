@@ -72,10 +72,14 @@ class Stage:
 def declared_parameters(method: Method, chosen: Setting, overrides: Mapping[str, Any] | None = None) -> Any:
     """A method's parameters in a setting: its recipe, then the setting's own values, then a launch's overrides.
 
+    A variant follows what the setting states for its base, but for what makes it a variant.
     Raises UnknownNameError or InputError for a parameter that does not exist or has another type.
     """
     recipe = method.recipe_for(chosen.data).parameters
-    stated = with_overrides(recipe, chosen.recipes.get(method.name, {}), f"{method.name} in setting {chosen.name}")
+    of_base = chosen.recipes.get(method.variant_of, {})
+    own = {name: value for name, value in of_base.items() if name not in method.changes}
+    own |= chosen.recipes.get(method.name, {})
+    stated = with_overrides(recipe, own, f"{method.name} in setting {chosen.name}")
     return with_overrides(stated, overrides or {}, method.name)
 
 

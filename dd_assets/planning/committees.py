@@ -7,7 +7,6 @@ any unit (dd_assets/units), Dagster.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from dd_assets.datasets.registry import PRIOR_SOURCES, Setting, tune_variant
 from dd_assets.errors import InputError, UnknownNameError
@@ -70,7 +69,7 @@ def _prior_scores(chosen: Setting, engine: Engine) -> dict[str, Manifest]:
         member.require_usable()
         made = _distilled(PRIOR_METHOD, tuned, source, member, engine)
         same = student == tuned.member(name).architecture
-        protocol = replace(tuned.protocol.for_student(same, made.summary["rows"]), label="soft")
+        protocol = tuned.protocol.for_student(same, made.summary["rows"]).by_one_teacher()
         tables = {
             seed: labels.plan(tuned, made, member, protocol, seed, f"priors {chosen.name} {name}")
             for seed in range(PRIOR_SEEDS)

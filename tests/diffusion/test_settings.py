@@ -31,8 +31,10 @@ def test_a_base_brings_its_generator_and_a_name_replaces_it(tmp_path: Path) -> N
 
 
 def test_fields_are_laid_over_the_bases_recipe(tmp_path: Path) -> None:
-    small = _read(tmp_path, "{small: {iterations: 7, autoencoder_channels: [8, 16]}}").generators.small
+    small = _read(tmp_path, "{small: {iterations: 7, kl_weight: 1e-7, autoencoder_channels: [8, 16]}}").generators.small
     assert small is not None
+    # YAML 1.1 takes 1e-7 for text.
+    assert small.kl_weight == 1e-7
     assert (small.iterations, small.autoencoder_channels, small.width) == (7, (8, 16), RECIPES["cifar10"].width)
 
 

@@ -140,14 +140,22 @@ def test_samples_that_the_teacher_does_not_recognise_stop_what_follows(
         _resolve(engine, Cell(setting=chosen, ipc=2), "class_centroids", found=found)
 
 
-def test_the_recognition_floor_is_no_part_of_the_training(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recognition_floor_is_no_part_of_the_training(engine: Engine) -> None:
     chosen = _small()
-    _enable(monkeypatch, chosen)
-    found = _resolve(engine, Cell(setting=chosen), "dataset", "teacher", "generator_small")
-    other = _small(generators=Generators(small=dataclasses.replace(QUICK, recognition_floor=0.01, guidance_scale=2.0)))
-    again = _resolve(engine, Cell(setting=other), "generator_small", found=found)
-    assert again["generator_small"].units["generator"] == found["generator_small"].units["generator"]
-    assert again["generator_small"].units["samples"] != found["generator_small"].units["samples"]
+    data = engine.run([generators.dataset.plan(CATALOGUE["digits"], engine.raw)])[0]
+
+    def planned(**changes: float) -> tuple[str, str]:
+        recipe = dataclasses.replace(QUICK, **changes)  # type: ignore[arg-type]
+        unit = generators.generator.plan(chosen, recipe, chosen, data, {}, "small")
+        samples = generators.generator_samples.plan(
+            chosen, data, data, None, recipe.guidance_scale, recipe.recognition_floor
+        )
+        return unit.digest, samples.digest
+
+    (trained, seen), (same, other) = planned(), planned(recognition_floor=0.01, guidance_scale=2.0)
+    assert trained == same
+    assert seen != other
+    assert planned(iterations=31)[0] != trained
 
 
 def test_what_cannot_apply_is_blocked_with_a_reason(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_twenty_kills_end_with_the_digests_of_an_undisturbed_run(tmp_path: Path)
     while kills < KILLS or (len(kinds_of(hits)) < KINDS and kills < 2 * KILLS):
         workers = 1 + kills % 2
         # Uniform over the work itself: starting Python and Dagster takes as long again and holds nothing to lose.
-        at_work = attempt(wild, chance.uniform(0.0, duration / 8), workers)
+        at_work = attempt(wild, chance.uniform(0.0, duration / 10), workers)
         if at_work is None:
             # All was done before the kill: begin anew, keeping the count of kills.
             wild = tmp_path / f"wild{len(runs)}"

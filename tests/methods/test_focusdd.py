@@ -82,7 +82,7 @@ def test_bright_patches_are_found_where_they_are() -> None:
 
 
 def test_the_transformer_sees_normalised_images() -> None:
-    # Without normalisation levels .078 and .98 would give a share of .417, not .723.
+    # Without normalisation levels .078 and .98 would give a share of .526, not .790.
     result = _grey(Parameters(layout=("key",), window=0.5, mipc=12), 1, looks_at_brightness())
     dark, light = (np.exp(2 * (level / 255 - 0.25) / 0.5 / np.sqrt(2)) for level in (20, 250))
     expected = 4 * light / (4 * light + 12 * dark + 1) / 2

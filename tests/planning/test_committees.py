@@ -17,7 +17,7 @@ from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.registry import method
 from dd_assets.methods.sre2l import recipe as sre2l
 from dd_assets.planning import graph
-from dd_assets.planning.cells import Cell
+from dd_assets.planning.cells import Cell, declared_parameters
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner
 from dd_assets.planning.unit import Reference
@@ -157,3 +157,14 @@ def test_the_tune_variant_of_an_imported_teacher_trains_its_own(small: Setting) 
     assert tune_variant(imported).teacher.weights is None
     with pytest.raises(UnknownNameError):
         setting("small_tune_tune")
+
+
+def test_a_setting_states_parameters_and_variants_follow_but_for_what_they_change(small: Setting) -> None:
+    stated = dataclasses.replace(small, recipes={"dwa": {"iterations": 7, "learning_rate": 0.5}})
+    assert declared_parameters(method("dwa"), stated).iterations == 7
+    assert declared_parameters(method("dwa"), stated, {"iterations": 9}).iterations == 9
+    unmoved = declared_parameters(method("dwa_init"), stated)
+    # Without the exception the row of initial images would be optimised for seven iterations.
+    assert (unmoved.iterations, unmoved.learning_rate) == (0, 0.5)
+    with pytest.raises(UnknownNameError, match="parameter of dwa in setting small 'iteration'"):
+        declared_parameters(method("dwa"), dataclasses.replace(small, recipes={"dwa": {"iteration": 7}}))
