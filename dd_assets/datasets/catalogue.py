@@ -84,7 +84,7 @@ def _digits() -> Setting:
         # One pool of tiny teachers for every method; the re-seeded ones serve PRISM's ablation.
         committee=(
             TeacherChoice(architecture="convnet2_w64", recipe=recipe),
-            *_pool(small, "convnet3_w32", "resnet20_cifar", "wrn16_2", "shufflenet_v2_x0_5"),
+            *_pool(small, "convnet3_w32", "resnet20_cifar", "wrn16_2", "convnet1_w128"),
             *_pool(transformer, "vit_micro"),
             *(
                 TeacherChoice(architecture="convnet2_w64", recipe=recipe, seed=seed, name=f"convnet2_w64_seed{seed}")

@@ -6,11 +6,12 @@ any unit (dd_assets/units), Dagster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dd_assets.datasets.registry import PRIOR_SOURCES, Setting, tune_variant
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.methods.registry import method
+from dd_assets.methods.contract import Facts
+from dd_assets.methods.registry import METHODS, method
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
@@ -50,18 +51,34 @@ def _resolve_priors(cell: Cell, inputs: Mapping[str, Reference], engine: Engine)
     source = str(cell.overrides.get("source", cell.setting.priors))
     if source not in PRIOR_SOURCES:
         raise UnknownNameError.of("source of priors", source, PRIOR_SOURCES)
-    members = [choice.key for choice in cell.setting.committee]
-    scores = _prior_scores(cell.setting, engine) if source == "measured" else {}
+    members = rated(cell.setting, dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset")))
+    scores = _prior_scores(cell.setting, members, engine) if source == "measured" else {}
     unit = priors.plan(cell.setting, members, source, scores)
     return reference_of("priors", cell, run_named({"priors": unit}, engine), inputs)
 
 
-def _prior_scores(chosen: Setting, engine: Engine) -> dict[str, Manifest]:
+def rated(chosen: Setting, facts: Facts) -> list[str]:
+    """The members that a method or the setting's labels weight by priors, in the committee's order.
+
+    The others need no prior, and those without batch norm could not be rated: their images have nothing to match.
+    """
+    used = {
+        name
+        for entry in METHODS().values()
+        if entry.needs.priors
+        for name in entry.pool(declared_parameters(entry, chosen), facts)
+    }
+    if chosen.protocol.label_mix == "priors":
+        used |= set(chosen.protocol.label_pool or facts.committee)
+    return [choice.key for choice in chosen.committee if choice.key in used]
+
+
+def _prior_scores(chosen: Setting, names: Sequence[str], engine: Engine) -> dict[str, Manifest]:
     """The student trainings behind each member's prior, on the tune variant: no image of the test split takes part."""
     tuned = chosen if chosen.tune_of else tune_variant(chosen)
     source = run_named({"dataset": dataset.plan(tuned, engine.raw)}, engine)["dataset"]
     members = run_named(
-        {choice.key: teacher.plan(tuned, source, engine.raw, {}, choice) for choice in tuned.committee}, engine
+        {name: teacher.plan(tuned, source, engine.raw, {}, tuned.member(name)) for name in names}, engine
     )
     student = tuned.students[0]
     wanted: dict[str, Unit] = {}

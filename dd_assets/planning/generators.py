@@ -7,11 +7,13 @@ any unit (dd_assets/units), Dagster.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dd_assets.datasets.registry import Setting, setting, settings
 from dd_assets.diffusion.registry import GENERATORS, GeneratorRecipe
 from dd_assets.errors import InputError
-from dd_assets.planning.cells import Cell, Stage, reference_of, run_named, usable
+from dd_assets.methods.contract import Method
+from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, generator, generator_samples
@@ -32,6 +34,48 @@ def usable_generator(engine: Engine, reference: Reference) -> Manifest:
     for key in reference.units:
         usable(engine, reference, key)
     return usable(engine, reference, "generator")
+
+
+def generation_inputs(
+    method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
+) -> dict[str, Manifest]:
+    """The generator that the parameters name, and the centroids in its latents where they are read."""
+    name = method.generator_of(parameters)
+    if not name:
+        return {}
+    if generator_asset(name) not in inputs:
+        raise InputError(
+            f"{method.name} does not sample from generator {name} in any recipe, so the graph has no such edge",
+            f"generator can be one of {', '.join(method.generators())} here; a recipe or setting adds others",
+        )
+    found = {"generator": usable_generator(engine, inputs[generator_asset(name)])}
+    if method.reads_centroids(parameters):
+        if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
+            raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
+        found["centroids"] = usable(engine, inputs[CENTROIDS], name)
+    return found
+
+
+def generation_assets(method: Method) -> tuple[str, ...]:
+    """The generators and centroids that some recipe or enabled setting of a method reads."""
+    if not method.needs.generator:
+        return (CENTROIDS,) if method.needs.centroids else ()
+    stated = [recipe.parameters for recipe in method.recipes.values()]
+    stated += [declared_parameters(method, entry) for entry in settings().values()]
+    names = sorted({method.generator_of(parameters) for parameters in stated})
+    clustered = any(method.reads_centroids(parameters) for parameters in stated)
+    return (*(generator_asset(name) for name in names), *((CENTROIDS,) if clustered else ()))
+
+
+def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
+    """Generators that a cell's parameters do not name, and centroids that they do not read."""
+    if not method.needs.generator:
+        return frozenset()
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
+    read = {generator_asset(method.generator_of(parameters))} | (
+        {CENTROIDS} if method.reads_centroids(parameters) else set()
+    )
+    return frozenset(generation_assets(method)) - read
 
 
 def without_generator(chosen: Setting, name: str) -> str:

@@ -29,7 +29,7 @@ from dd_assets.planning.cells import (
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generators import CENTROIDS, generator_asset, generator_stages, usable_generator
+from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
@@ -71,7 +71,7 @@ def _image_inputs(
             wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
     if needs.priors:
         wanted["priors"] = usable(engine, inputs["priors"], "priors")
-    wanted |= _generation_inputs(method, parameters, inputs, engine)
+    wanted |= generation_inputs(method, parameters, inputs, engine)
     start = method.images_of(parameters)
     if start is None:
         return [wanted] * method.draws
@@ -83,48 +83,6 @@ def _image_inputs(
         )
     draws = len(inputs[asset].units)
     return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
-
-
-def _generation_inputs(
-    method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
-) -> dict[str, Manifest]:
-    """The generator that the parameters name, and the centroids in its latents where they are read."""
-    name = method.generator_of(parameters)
-    if not name:
-        return {}
-    if generator_asset(name) not in inputs:
-        raise InputError(
-            f"{method.name} does not sample from generator {name} in any recipe, so the graph has no such edge",
-            f"generator can be one of {', '.join(method.generators())} here; a recipe or setting adds others",
-        )
-    found = {"generator": usable_generator(engine, inputs[generator_asset(name)])}
-    if method.reads_centroids(parameters):
-        if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
-            raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
-        found["centroids"] = usable(engine, inputs[CENTROIDS], name)
-    return found
-
-
-def _generation_assets(method: Method) -> tuple[str, ...]:
-    """The generators and centroids that some recipe or enabled setting of a method reads."""
-    if not method.needs.generator:
-        return (CENTROIDS,) if method.needs.centroids else ()
-    stated = [recipe.parameters for recipe in method.recipes.values()]
-    stated += [declared_parameters(method, entry) for entry in settings().values()]
-    names = sorted({method.generator_of(parameters) for parameters in stated})
-    clustered = any(method.reads_centroids(parameters) for parameters in stated)
-    return (*(generator_asset(name) for name in names), *((CENTROIDS,) if clustered else ()))
-
-
-def _unread(method: Method, cell: Cell) -> frozenset[str]:
-    """Generators that a cell's parameters do not name, and centroids that they do not read."""
-    if not method.needs.generator:
-        return frozenset()
-    parameters = declared_parameters(method, cell.setting, cell.overrides)
-    read = {generator_asset(method.generator_of(parameters))} | (
-        {CENTROIDS} if method.reads_centroids(parameters) else set()
-    )
-    return frozenset(_generation_assets(method)) - read
 
 
 def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -262,7 +220,7 @@ def _method_stages(method: Method) -> list[Stage]:
             space="grid",
             inputs=(
                 *needed,
-                *_generation_assets(method),
+                *generation_assets(method),
                 *(f"{start}/synthetic_images" for start in starts_of(method)),
             ),
             resolve=lambda cell, inputs, engine: _resolve_images(method, cell, inputs, engine),
@@ -275,8 +233,8 @@ def _method_stages(method: Method) -> list[Stage]:
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
-            skippable=_generation_assets(method),
-            unread=lambda cell: _unread(method, cell),
+            skippable=generation_assets(method),
+            unread=lambda cell: ungenerated(method, cell),
         ),
         Stage(
             asset=f"{name}/soft_labels",

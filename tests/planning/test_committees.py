@@ -18,6 +18,7 @@ from dd_assets.methods.registry import method
 from dd_assets.methods.sre2l import recipe as sre2l
 from dd_assets.planning import graph
 from dd_assets.planning.cells import Cell, declared_parameters
+from dd_assets.planning.committees import rated
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner
 from dd_assets.planning.unit import Reference
@@ -25,6 +26,9 @@ from dd_assets.units.tables import IMAGES, read_images
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
+from tests.methods.requests import digit_facts
+
+PRIOR_LABELS = {"labeller": "committee", "label_mix": "priors"}
 
 
 def _small(members: int = 2) -> Setting:
@@ -83,9 +87,12 @@ def test_a_further_member_touches_nothing_that_exists(small: Setting, engine: En
 def test_equal_priors_cost_no_training_and_published_ones_need_a_published_member(
     small: Setting, engine: Engine
 ) -> None:
+    pooled = dataclasses.replace(small, recipes={"cvdd": {"pool": ["convnet2_w64", "other1"]}})
+    found = _resolve(engine, Cell(setting=small), "dataset")
+
     def priors(source: str) -> dict[str, float]:
-        cell = Cell(setting=dataclasses.replace(small, priors=source))  # type: ignore[arg-type]
-        reference = graph.stages()["priors"].resolve(cell, {}, engine)
+        cell = Cell(setting=dataclasses.replace(pooled, priors=source))  # type: ignore[arg-type]
+        reference = graph.stages()["priors"].resolve(cell, found, engine)
         manifest = engine.store.lookup(reference.units["priors"])
         assert manifest is not None
         return dict(manifest.summary["priors"])
@@ -94,7 +101,7 @@ def test_equal_priors_cost_no_training_and_published_ones_need_a_published_membe
     with pytest.raises(InputError, match="no prior of convnet2_w64, other1 on digits"):
         priors("published")
     with pytest.raises(UnknownNameError):
-        graph.stages()["priors"].resolve(Cell(setting=small, overrides={"source": "mesured"}), {}, engine)
+        graph.stages()["priors"].resolve(Cell(setting=small, overrides={"source": "mesured"}), found, engine)
 
 
 def test_a_setting_without_a_committee_is_blocked_in_one_line(small: Setting, engine: Engine, monkeypatch) -> None:
@@ -168,3 +175,11 @@ def test_a_setting_states_parameters_and_variants_follow_but_for_what_they_chang
     assert (unmoved.iterations, unmoved.learning_rate) == (0, 0.5)
     with pytest.raises(UnknownNameError, match="parameter of dwa in setting small 'iteration'"):
         declared_parameters(method("dwa"), dataclasses.replace(small, recipes={"dwa": {"iteration": 7}}))
+
+
+def test_members_that_no_method_weights_are_not_rated(small: Setting) -> None:
+    facts = dataclasses.replace(digit_facts(), committee=("convnet2_w64", "other1"))
+    # CV-DD's pool on digits names convnet2_w64 and others, which this committee lacks; other1 is in no pool.
+    assert rated(small, facts) == ["convnet2_w64"]
+    by_label = dataclasses.replace(small, protocol=dataclasses.replace(small.protocol, **PRIOR_LABELS))
+    assert rated(by_label, facts) == ["convnet2_w64", "other1"]

@@ -79,7 +79,7 @@ SHORT_POOL = tuple(f"{name}_short" for name in SMALL_POOL)
 _SMALL = Parameters(batch=100, learning_rate=0.05, momentum=0.8, drop=0.4, crop=False)
 _CIFAR = replace(_SMALL, pad_crop=4, pool=SHORT_POOL)
 _OWN = replace(_SMALL, iterations=1000, jitter=2, pad_crop=2)
-DIGITS_POOL = ("convnet2_w64", "convnet3_w32", "resnet20_cifar", "wrn16_2", "shufflenet_v2_x0_5")
+DIGITS_POOL = ("convnet2_w64", "convnet3_w32", "resnet20_cifar", "wrn16_2", "convnet1_w128")
 """The counterparts of the published five among digits' members."""
 _DIGITS = Recipe(
     parameters=replace(_SMALL, iterations=200, learning_rate=0.25, r_loss=0.1, hflip=False, jitter=1, pool=DIGITS_POOL),
