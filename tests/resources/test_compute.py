@@ -43,7 +43,7 @@ def alive(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("interruption", [GeneratorExit, KeyboardInterrupt])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, pytest.param(GeneratorExit, marks=pytest.mark.slow)])
 def test_an_abandoned_map_ends_its_workers_and_their_leases(tmp_path: Path, interruption: type[BaseException]) -> None:
     pieces = [(str(tmp_path), number) for number in range(5)]
     outcomes = TWO.map(slowly, pieces)
@@ -72,6 +72,7 @@ def square(number: int) -> int:
     return number * number
 
 
+@pytest.mark.slow
 def test_the_next_map_starts_new_workers() -> None:
     outcomes = TWO.map(square, [1, 2, 3])
     next(outcomes)

@@ -54,7 +54,8 @@ def synthesise(request: Request) -> SyntheticImages:
     """One real image per cluster of the class's teacher features, that of the largest cluster first.
 
     Columns source_index, cluster_size (images in the cluster), weight (the same, what `sample_weights: column` reads)
-    and distance (to its centroid). A shard is the whole set, since clusters depend on IPC. Raises InputError for a part of it and where a class has too few images.
+    and distance (to its centroid). A shard is the whole set, since clusters depend on IPC. Raises InputError for a part
+    of it and where a class has too few images.
     """
     if (request.first, request.last) != (0, request.ipc):
         raise InputError("kmeans: cannot be computed in parts", "request all IPC indices at once")
