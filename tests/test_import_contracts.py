@@ -135,4 +135,6 @@ def test_definitions_cost_little_more_than_dagster():
     # In turns, so that a busy minute of the machine falls on both; CPU-seconds, so that waiting does not count.
     pairs = [(cpu_seconds("import dagster"), cpu_seconds("import dd_assets.definitions")) for _ in range(3)]
     bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    assert ours - bare <= CPU_ALLOWANCE, f"import dagster {bare:.2f} CPU-s, definitions {ours:.2f}"
+    # Two busy threads on one core stretch the CPU-seconds of both; a bare import takes .65 to .75 s undisturbed.
+    stretched = max(1.0, bare / 0.75)
+    assert ours - bare <= CPU_ALLOWANCE * stretched, f"import dagster {bare:.2f} CPU-s, definitions {ours:.2f}"

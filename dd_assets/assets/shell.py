@@ -18,11 +18,12 @@ from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
-from dd_resources.injection import ComputeResource, RawDataResource, StoreResource
 from dd_resources.references import MAY_BE_ABSENT
 
 Describe = Callable[[Engine, Cell, Mapping[str, Manifest]], Mapping[str, Any]]
 
+RESOURCES = ("store", "raw_data", "compute")
+"""Named here and not as typed arguments of `shell`: Dagster would inspect those anew for each of 200 assets."""
 _DESCRIBE: dict[str, Describe] = {}
 """Asset to its describer, filled as the assets are defined; runless adoption shows the same metadata."""
 
@@ -64,16 +65,15 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
             for name, blocking, text in (*stage.checks, (UP_TO_DATE, False, "made from the declared recipe and inputs"))
         ],
         output_required=True,
+        required_resource_keys=set(RESOURCES),
     )
 
     def shell(
         context: dg.AssetExecutionContext,
         config: Overrides,
-        store: StoreResource,
-        raw_data: RawDataResource,
-        compute: ComputeResource,
         **references: Reference | None,
     ):  # type: ignore[no-untyped-def]  # Dagster would read output types from a return annotation
+        store, raw_data, compute = (getattr(context.resources, key) for key in RESOURCES)
         loaded = {name: references[n] for n, name in zip(names, stage.inputs, strict=True)}
         try:
             cell = Cell.of(str(context.partition_key), config.parameters)
