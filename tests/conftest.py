@@ -9,10 +9,23 @@ from jaxtyping import install_import_hook
 
 # Before anything of the project is imported: from here on every shape annotation in these modules is checked.
 CHECKED = [
+    "dd_assets.diffusion.autoencoder",
+    "dd_assets.diffusion.denoisers",
+    "dd_assets.diffusion.generator",
+    "dd_assets.diffusion.sampling",
+    "dd_assets.evaluation.labellers",
     "dd_assets.evaluation.losses",
+    "dd_assets.models.attention",
+    "dd_assets.models.networks",
     "dd_assets.models.pixels",
+    "dd_assets.synthesis.attention_patches",
     "dd_assets.synthesis.bn_statistics",
+    "dd_assets.synthesis.committee_matching",
+    "dd_assets.synthesis.densification",
+    "dd_assets.synthesis.feature_statistics",
     "dd_assets.synthesis.patches",
+    "dd_assets.synthesis.real_statistics",
+    "dd_assets.synthesis.shifts",
 ]
 install_import_hook(CHECKED, "beartype.beartype")
 

@@ -151,7 +151,8 @@ class Labeller:
         if self.labelling.batch_norm == "running":
             answers = [forward_logits(member, inputs, rows, precision) for member in self.members]
         else:
-            keys = list(zip(schedule.batch_epoch[chosen], schedule.batch_index[chosen], strict=True))
+            drawn = schedule.batch_epoch[chosen].tolist(), schedule.batch_index[chosen].tolist()
+            keys = list(zip(*drawn, strict=True))
             parts = inputs.split(sizes)
             answers = [self._by_parts(number, parts, keys, precision, seed) for number in range(len(self.members))]
         return answers[0] if len(answers) == 1 else mixed(answers, sizes, self.labelling.mix, self.weights)
