@@ -200,6 +200,7 @@ def _cell(logits: str, statistics: str) -> Method:
 
 
 VARIANTS = (
+    variant(METHOD, "prism_init", "PRISM, not optimised", "No iterations: its initial images.", iterations=0),
     *(_cell("primary", statistics) for statistics in ("same", "all")),
     *(_cell("all", statistics) for statistics in ("same", "all", "subset")),
     variant(
