@@ -6,17 +6,19 @@ Belongs here: the two small protocols that torch-side functions accept. Does not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called every few steps with the step reached, the total and current figures (loss, accuracy…)."""
 
     def __call__(self, step: int, total: int, **figures: float) -> None: ...
 
 
+@runtime_checkable
 class Checkpoints(Protocol):
     """A private place for resumable state; arrays only, one current checkpoint."""
 
