@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(STAMP) ## distil a small dataset from start to leaderboard; METHODS=all for every method
+demo: $(STAMP) ## distil a small dataset from start to leaderboard; METHODS=all for every method, METHODS=variants for ablations too
 	$(BIN)/dd-assets demo $(if $(METHODS),--methods $(METHODS))
 
 test: $(STAMP) ## the quick tests

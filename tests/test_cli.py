@@ -28,6 +28,17 @@ def test_methods_json_contract(tmp_path: Path) -> None:
     assert {row["fidelity"] for row in rows} <= {"code", "text"}
 
 
+def test_all_methods_have_their_initial_images_as_rows_but_not_their_ablations() -> None:
+    from dd_assets.cli.computing import _demo_methods
+    from dd_assets.methods.registry import METHODS
+
+    chosen, everything = set(_demo_methods("all")), set(_demo_methods("variants"))
+    assert everything == METHODS().keys()
+    assert {"prism", "prism_init", "edc_init", "noise"} <= chosen
+    assert {"prism_redrawn", "sre2l_random"} == {"prism_redrawn", "sre2l_random"} - chosen
+    assert _demo_methods("rded, noise") == ["rded", "noise"]
+
+
 def test_datasets_and_students_json(tmp_path: Path) -> None:
     rows = json.loads(run(tmp_path, "datasets", "--json").stdout)
     assert [row["name"] for row in rows] == ["digits"]

@@ -150,18 +150,30 @@ def discard(recipe: str) -> None:
 
 
 @click.command()
-@click.option("--methods", "chosen", default=",".join(DEMO_METHODS), help="Comma-separated names, or 'all'.")
+@click.option(
+    "--methods",
+    "chosen",
+    default=",".join(DEMO_METHODS),
+    help="Comma-separated names; all; variants: all, and ablations.",
+)
 @click.option("--html", default=REPORT, show_default=True, help="Where the page is written.")
 def demo(chosen: str, html: str) -> None:
     """The main job on real digits: distil, relabel, train, rank."""
-    from dd_assets.methods.registry import METHODS, method
-
-    names = list(METHODS()) if chosen == "all" else [method(name.strip()).name for name in chosen.split(",")]
+    names = _demo_methods(chosen)
     targets = [(f"{name}/score_{DEMO_STUDENT}", f"digits|{ipc}") for ipc in DEMO_IPC for name in names]
     outcome = _sync(targets, strict=True)
     _closing(outcome)
     origin = {target: word for target, word in outcome.lines.items() if target in targets}
     show_leaderboard(html, False, origin)
+
+
+def _demo_methods(chosen: str) -> list[str]:
+    """Names of methods from `--methods`; raises UnknownNameError."""
+    from dd_assets.methods.registry import METHODS, method
+
+    if chosen in ("all", "variants"):
+        return [name for name, entry in METHODS().items() if chosen == "variants" or not entry.is_ablation]
+    return [method(name.strip()).name for name in chosen.split(",")]
 
 
 @contextmanager

@@ -115,6 +115,11 @@ class Method:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What it changes."""
 
+    @property
+    def is_ablation(self) -> bool:
+        """Whether it is a switch of another method, and not that method's initial images, which are always a row."""
+        return bool(self.variant_of) and self.changes.get("iterations") != 0
+
     def recipe_for(self, data: str) -> Recipe:
         """The recipe for a dataset; 'default' where the paper has none for it."""
         return self.recipes.get(data) or self.recipes["default"]

@@ -164,6 +164,15 @@ def test_each_claim_gets_a_device_of_its_own_and_gives_it_back(tmp_path: Path) -
         assert first == "fake:0"
 
 
+def test_a_cancelled_computation_frees_its_device(tmp_path: Path) -> None:
+    """Dagster cancels by raising inside the computation; the exception is not an `Exception`."""
+    with pytest.raises(KeyboardInterrupt), claim("fake:0", names=lambda: ["GPU-a"], folder=tmp_path):
+        raise KeyboardInterrupt
+    said: list[str] = []
+    with claim("fake:0", said.append, names=lambda: ["GPU-a"], folder=tmp_path) as got:
+        assert (got, said) == ("fake:0", [])
+
+
 def test_a_device_has_one_lock_by_whatever_index_it_is_seen(tmp_path: Path) -> None:
     said: list[str] = []
     with claim("fake:0", names=lambda: ["GPU-b"], folder=tmp_path):
