@@ -18,7 +18,7 @@ def run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Compl
 
     env = {name: value for name, value in os.environ.items() if not name.startswith("DD_")}
     env |= {"DD_STORE": str(tmp_path / "store"), "DAGSTER_HOME": str(tmp_path / "home"), **environment}
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, env=env, timeout=120)
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, env=env, timeout=400)
 
 
 def test_methods_json_contract(tmp_path: Path) -> None:

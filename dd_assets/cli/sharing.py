@@ -1,0 +1,92 @@
+"""Commands for those who take results elsewhere or bring something of their own.
+
+Belongs here: their options. Does not belong: what an export or a new package holds (dd_assets/sharing).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+import yaml
+
+from dd_assets.cli.common import as_json_option, show
+from dd_assets.errors import InputError
+
+
+@click.command()
+@click.argument("method")
+@click.argument("dataset")
+@click.argument("ipc", type=int)
+@click.argument("folder")
+@click.option("--student", help="Whose training gives labels and accuracy; the setting's first by default.")
+@click.option("--label", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training; seed n uses draw n, if drawn.")
+@click.option("--format", "layout", default="parquet", show_default=True, help="parquet or imagefolder.")
+@click.option("--test", "with_test", is_flag=True, help="Add the real test split as test.parquet.")
+def export(
+    method: str,
+    dataset: str,
+    ipc: int,
+    folder: str,
+    student: str | None,
+    label: str,
+    seed: int,
+    layout: str,
+    with_test: bool,
+) -> None:
+    """Write a distilled set as plain files: images, soft labels, a dataset card, an example that trains from them."""
+    from dd_assets.planning.cells import Cell
+    from dd_assets.sharing.export import export as write
+    from dd_assets.sharing.library import Library
+    from dd_resources.raw_data import RawData
+
+    chosen = Cell.of(f"{dataset}|{ipc}").setting
+    library = Library()
+    training = library.training(method, dataset, ipc, student or chosen.students[0], label=label, seed=seed)
+    test = None
+    if with_test:
+        _, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(dataset, training.dataset.content)
+    names = write(library, training, folder, layout, test)
+    click.echo(f"{folder}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+
+
+@click.command("new-method")
+@click.argument("name")
+@click.argument("folder")
+def new_method(name: str, folder: str) -> None:
+    """Write a package with a small working method to start from."""
+    from dd_assets.sharing.scaffold import new_method as write
+
+    click.echo(f"{folder}: {', '.join(write(name, folder))}")
+    click.echo(f"next: pip install -e {folder} && dd-assets check-method {name}")
+
+
+@click.command("check-method")
+@click.argument("name")
+@click.option("--set", "overrides", multiple=True, help="A parameter for this check, such as iterations=5.")
+@as_json_option
+def check_method(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Whether a method keeps the contract: shapes, order, seeds, shards, resume. Exits 1 if it does not."""
+    import dataclasses
+
+    from dd_assets.methods.checking import check_method as check
+    from dd_assets.methods.registry import method
+
+    found = check(method(name), dict(_assignment(text) for text in overrides))
+    rows = [dataclasses.asdict(finding) for finding in found]
+    show(rows, rows[0], as_json, f"Contract of {name}")
+    if not all(finding.passed for finding in found):
+        sys.exit(1)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text} assigns nothing", "write it as name=value")
+    return name, yaml.safe_load(value)
+
+
+COMMANDS = (export, new_method, check_method)

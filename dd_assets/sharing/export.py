@@ -1,0 +1,194 @@
+"""A stored result as a folder of plain files: images, soft labels, a dataset card, an example that trains from them.
+
+Belongs here: what lies where in such a folder. Does not belong: finding results (library.py).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from dd_assets.datasets.arrays import ImageArrays
+from dd_assets.errors import InputError, StoreError, UnknownNameError
+from dd_assets.methods.registry import method as known_method
+from dd_assets.sharing.library import ImageSet, Library, Training
+from dd_assets.sharing.students import student_code
+from dd_assets.units.tables import encode_png, write_images
+
+Format = Literal["parquet", "imagefolder"]
+FORMATS = ("parquet", "imagefolder")
+DATA = "data/train.parquet"
+
+
+def export(
+    library: Library,
+    training: Training,
+    folder: str | os.PathLike[str],
+    layout: Format = "parquet",
+    test: ImageArrays | None = None,
+) -> list[str]:
+    """Write a training's images, labels, card and example into a new or empty folder; returns the files' names.
+
+    Everything is written beside it first, so a failure leaves no half folder. test: the real test split, for those who
+    want it in `test.parquet`. Raises UnknownNameError for a layout, InputError for a folder that is not empty,
+    StoreError where it cannot be written.
+    """
+    if layout not in FORMATS:
+        raise UnknownNameError.of("format", layout, FORMATS)
+    return write_folder(Path(folder), lambda: _files(library, training, layout, test))
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes] | Callable[[], Mapping[str, bytes]]) -> list[str]:
+    """Write files (name to bytes) into a new or empty folder, all or none; returns their names, sorted.
+
+    Raises InputError for a folder that is not empty (before `files` is asked), StoreError where it cannot be written.
+    """
+    target = folder.absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is not an empty folder", "name a new one; nothing is written over")
+    contents = files() if callable(files) else files
+    made = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        for name, data in contents.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(data)
+        made.chmod(0o755)
+        made.replace(target)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}", "check space and rights") from error
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+    return sorted(contents)
+
+
+def _files(library: Library, training: Training, layout: Format, test: ImageArrays | None) -> dict[str, bytes]:
+    images = library.read_images(training.images)
+    files = _image_files(images, layout)
+    tables = library.label_tables(training)
+    stored = "views.parquet" in tables
+    if stored:
+        files |= {f"labels/{name}": data for name, data in tables.items()}
+        # The example reads Parquet, whatever layout others want the images in.
+        files[DATA] = write_images(images.images, images.labels, images.classes, images.columns)
+        files["train.py"] = _example(training, images).encode()
+    if test is not None:
+        files["test.parquet"] = write_images(test.images, test.labels, images.classes, {})
+    files["README.md"] = _card(training, images, layout, stored, test is not None).encode()
+    files["provenance.json"] = json.dumps(_provenance(library, training), indent=1).encode()
+    return files
+
+
+def _image_files(images: ImageSet, layout: Format) -> dict[str, bytes]:
+    if layout == "parquet":
+        return {DATA: write_images(images.images, images.labels, images.classes, images.columns)}
+    names = [_folder_name(label, name) for label, name in enumerate(images.classes)]
+    return {
+        f"train/{names[label]}/{row // len(names):05d}.png": encode_png(image)
+        for row, (image, label) in enumerate(zip(images.images, images.labels, strict=True))
+    }
+
+
+def _folder_name(label: int, name: str) -> str:
+    """A folder per class that sorts in label order, as ImageFolder counts labels, whatever the class is called."""
+    return f"{label:04d}_{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')}"
+
+
+def _example(training: Training, images: ImageSet) -> str:
+    given, protocol = training.manifest.recipe["parameters"], training.protocol
+    size, channels = images.images.shape[1], images.images.shape[3]
+    title, body = student_code(training.student, len(images.classes), channels, size)
+    return render(
+        "train.py.j2",
+        title=title,
+        mean=list(given["normalisation"]["mean"]),
+        std=list(given["normalisation"]["std"]),
+        epochs=protocol["epochs"],
+        rate=protocol["learning_rate"],
+        decay=protocol["weight_decay"],
+        temperature=protocol["temperature"],
+        zeta=protocol["zeta"],
+        factor=protocol["views"]["shuffle_factor"],
+        student=body,
+    )
+
+
+def _card(training: Training, images: ImageSet, layout: Format, with_labels: bool, with_test: bool) -> str:
+    entry = known_method(training.method)
+    rows, size, _, channels = images.images.shape
+    parquet = layout == "parquet"
+    table = training.labels
+    return render(
+        "card.md.j2",
+        path=DATA if parquet else "train/**",
+        loader="parquet" if parquet else "imagefolder",
+        loader_arguments=f'data_files="{DATA}"' if parquet else 'data_dir="train"',
+        size_category="n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K",
+        dataset=training.setting.name,
+        title=entry.title,
+        summary=entry.summary,
+        paper=entry.paper,
+        code=entry.code,
+        differs=entry.differs,
+        ipc=training.ipc,
+        rows=rows,
+        size=size,
+        channels=channels,
+        classes=images.classes,
+        student=training.student,
+        seed=training.seed,
+        protocol=training.protocol,
+        accuracy=training.accuracy,
+        labels="hard"
+        if table is None
+        else f"soft, fp16 logits of {table.summary['views']} views"
+        if with_labels
+        else "soft, found online while training (not stored)",
+        images_digest=training.images.content,
+        version=importlib.metadata.version("dd-assets"),
+        commit=training.manifest.measurements.get("commit", "unknown"),
+        with_labels=with_labels,
+        test_note=" and prints its accuracy on the test split in test.parquet" if with_test else "",
+    )
+
+
+def _provenance(library: Library, training: Training) -> dict[str, Any]:
+    """Every manifest upstream of the training, by recipe digest, as far as the store still holds them."""
+    found: dict[str, Any] = {}
+    left = [training.manifest]
+    while left:
+        manifest = left.pop()
+        if manifest.recipe_digest in found:
+            continue
+        found[manifest.recipe_digest] = {
+            "label": manifest.label,
+            "recipe": manifest.recipe,
+            "content": manifest.content,
+            "sources": dict(manifest.sources),
+            "summary": manifest.summary,
+            "measurements": manifest.measurements,
+        }
+        left += [known for digest in manifest.sources.values() if (known := library.store.lookup(digest)) is not None]
+    return {"training": training.manifest.recipe_digest, "units": found}
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this package filled in."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dd_assets.sharing"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown and Python, not HTML
+    )
+    return environment.get_template(template).render(**values)
