@@ -66,7 +66,7 @@ class ArtefactStore(Files):
     def commit(self, unit: Unit, product: Product, measurements: Mapping[str, Any]) -> Manifest:
         """Publish a product; if another writer was first, its manifest is returned and this product is dropped."""
         manifest = self._put_payloads(unit, product, measurements)
-        if self.put_if_absent(manifest_path(unit.digest), _written(manifest)):
+        if self.put_if_absent(manifest_path(unit.digest), manifest_bytes(manifest)):
             return manifest
         winner = self.lookup(unit.digest)
         if winner is None:
@@ -76,7 +76,7 @@ class ArtefactStore(Files):
     def keep_beside(self, unit: Unit, product: Product, measurements: Mapping[str, Any]) -> Manifest:
         """Keep another result of a committed recipe under its own content; the committed one stays the one in use."""
         manifest = self._put_payloads(unit, product, measurements)
-        self.put_if_absent(alternative_path(unit.digest, product.content), _written(manifest))
+        self.put_if_absent(alternative_path(unit.digest, product.content), manifest_bytes(manifest))
         return manifest
 
     def alternatives(self, recipe_digest: str) -> list[Manifest]:
@@ -184,7 +184,8 @@ def _reference_path(namespace: str, asset: str, partition: str) -> str:
     return f"references/{namespace}/{asset}/{partition.replace('|', '@') or 'all'}.json"
 
 
-def _written(manifest: Manifest) -> bytes:
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as its file."""
     return json.dumps(manifest.to_json(), indent=1).encode()
 
 

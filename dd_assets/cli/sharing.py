@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from dd_assets.cli.common import as_json_option, show
+from dd_assets.cli.common import as_json_option, partition_option, select_option, show, targets_of
 from dd_assets.errors import InputError
 
 
@@ -53,6 +53,31 @@ def export(
     click.echo(f"{folder}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
 
 
+@click.command()
+@click.argument("destination")
+@select_option
+@partition_option
+@click.option("--from", "origin", help="The store to copy from; DD_STORE's by default.")
+def transfer(destination: str, select: str | None, partitions: tuple[str, ...], origin: str | None) -> None:
+    """Copy results, with all they were made from, into another store (a folder or an s3:// URL)."""
+    from dd_assets.planning.transfer import references_behind
+    from dd_assets.planning.transfer import transfer as copy
+    from dd_resources.injection import NAMESPACE, store_root
+    from dd_resources.store import ArtefactStore
+
+    source, target = ArtefactStore(origin or store_root()).open(), ArtefactStore(destination).open()
+    if source.root == target.root:
+        raise InputError(f"{destination} is the store to copy from", "name another one")
+    references = references_behind(source, NAMESPACE, targets_of(select, partitions))
+    if not references:
+        raise InputError(f"store {source.root} holds none of the selected asset partitions", "see `dd-assets plan`")
+    done = copy(source, target, references, NAMESPACE, lambda line: click.echo(f"copied  {line}"))
+    click.echo(
+        f"{done.references} asset partitions: {done.units} units copied ({done.bytes / 1e6:.1f} MB),"
+        f" {done.already} were there"
+    )
+
+
 @click.command("new-method")
 @click.argument("name")
 @click.argument("folder")
@@ -89,4 +114,4 @@ def _assignment(text: str) -> tuple[str, Any]:
     return name, yaml.safe_load(value)
 
 
-COMMANDS = (export, new_method, check_method)
+COMMANDS = (export, transfer, new_method, check_method)

@@ -99,7 +99,10 @@ def _parameters(method: Method) -> list[str]:
             columns.append(([data], values))
     if not columns[0][1]:
         return ["It has none."]
-    head = [f"| parameter | {' | '.join(', '.join(names) for names, _ in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    head = [
+        f"| parameter | {' | '.join(', '.join(names) for names, _ in columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     return head + [
         f"| `{name}` | {' | '.join(_cell(_value(values[name])) for _, values in columns)} |" for name in columns[0][1]
     ]

@@ -97,7 +97,7 @@ def test_soft_labels_are_the_teachers_answers_on_the_views_they_give(library: Li
 
 
 def test_what_is_not_there_is_named(library: Library) -> None:
-    with pytest.raises(UnknownNameError, match=r"sre2l/synthetic_images \[shared\|2\] is not in store .* sync --select"):
+    with pytest.raises(UnknownNameError, match=r"sre2l/synthetic_images \[shared\|2\] is not in .* sync --select"):
         library.image_set("sre2l", "shared", 2)
     with pytest.raises(UnknownNameError, match="did you mean 'rded'"):
         library.image_set("rdde", "shared", 2)
@@ -217,3 +217,18 @@ def test_the_package_offers_its_api_by_name() -> None:
     assert dd_assets.Library is Library
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dd_assets.nothing
+
+
+def test_a_cell_moves_to_another_store_and_is_reused_there(library: Library, tmp_path: Path) -> None:
+    asset = f"rded/score_{STUDENT}"
+    options = ("--select", f'key:"{asset}"', "--partition", "shared|2")
+    settings = {"DD_DATASETS": str(SETTINGS)}
+    moved = run(tmp_path, "transfer", str(tmp_path / "store"), *options, "--from", library.store.root, **settings)
+    assert moved.returncode == 0, moved.stderr
+    assert "5 asset partitions: " in moved.stdout
+    synced = run(tmp_path, "sync", *options, **settings)
+    assert f"adopted   {asset} [shared|2]" in synced.stdout
+    assert "0 computed, 0 reused, 5 adopted, 0 blocked; 0 heavy calls" in synced.stdout
+    same = run(tmp_path, "transfer", str(tmp_path / "store"), *options, **settings)
+    assert same.returncode == 3
+    assert "is the store to copy from" in same.stderr
