@@ -1,13 +1,16 @@
 """Which executor runs the steps of a run: DD_EXECUTOR, and what cannot work with it.
 
-Belongs here: choosing one of Dagster's executors, refusing a store that its workers cannot reach
-(https://docs.dagster.io/guides/operate/run-executors). Does not belong: mapping shards within a step (compute.py).
+Belongs here: choosing one of Dagster's executors, refusing a store that its workers cannot reach, what a step asks of a
+cluster (https://docs.dagster.io/guides/operate/run-executors). Does not belong: mapping shards within a
+step (compute.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -56,3 +59,52 @@ def require_shared_store(name: str, store_root: str) -> None:
             f"store {files.root} is a folder of this machine, which workers of DD_EXECUTOR={name} on others do not see",
             "set DD_STORE to s3://bucket/prefix, or unset DD_EXECUTOR",
         )
+
+
+def step_tags(networks: bool) -> dict[str, Any]:
+    """Op tags by which a step asks its cluster for resources; {} where steps run on this machine.
+
+    networks: whether the step runs networks; only such steps ask for GPUs. DD_STEP_GPUS (default 0), DD_STEP_CPUS
+    (default 1) and DD_STEP_MEMORY_GB (default 8) are read per deployment; DD_K8S_POD names a YAML file with further
+    fields of the pod of such steps (node_selector, tolerations, in Dagster's `pod_spec_config` spelling).
+    Raises InputError for values that are no numbers and a file that is no mapping.
+    """
+    name = executor_name()
+    if name in LOCAL:
+        return {}
+    gpus = _number("DD_STEP_GPUS", 0) if networks else 0
+    cpus, memory = _number("DD_STEP_CPUS", 1), _number("DD_STEP_MEMORY_GB", 8)
+    if name == "ray":
+        config = {"num_cpus": cpus, "num_gpus": gpus, "memory": int(memory * 2**30)}
+        return {"dagster-ray/config": config}
+    wanted = {"cpu": f"{cpus:g}", "memory": f"{memory:g}Gi"}
+    limits = {"memory": wanted["memory"], **({"nvidia.com/gpu": f"{gpus:g}"} if gpus else {})}
+    config = {"container_config": {"resources": {"requests": wanted, "limits": limits}}}
+    pod = _pod() if networks else {}
+    return {"dagster-k8s/config": {**config, **({"pod_spec_config": pod} if pod else {})}}
+
+
+def _number(variable: str, default: float) -> float:
+    stated = os.environ.get(variable) or str(default)
+    try:
+        value = float(stated)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{variable}={stated!r} is no number from 0", "set it to a number, or unset it")
+    return value
+
+
+def _pod() -> dict[str, Any]:
+    path = os.environ.get("DD_K8S_POD")
+    if not path:
+        return {}
+    import yaml
+
+    try:
+        stated = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"DD_K8S_POD={path} cannot be read: {error}".replace("\n", " "), "name a YAML file") from error
+    if not isinstance(stated, dict):
+        raise InputError(f"DD_K8S_POD={path} holds no mapping", "give fields such as node_selector and tolerations")
+    return stated

@@ -18,6 +18,7 @@ from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
+from dd_resources.execution import step_tags
 from dd_resources.references import MAY_BE_ABSENT
 
 Describe = Callable[[Engine, Cell, Mapping[str, Manifest]], Mapping[str, Any]]
@@ -59,6 +60,7 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         description=stage.description,
         kinds=set(stage.kinds),
         tags=dict(stage.tags),
+        op_tags=step_tags("pytorch" in stage.kinds),
         code_version=str(kind_of(stage.unit_kind).version),
         check_specs=[
             dg.AssetCheckSpec(name, asset=asset_key(stage.asset), blocking=blocking, description=text)

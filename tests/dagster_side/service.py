@@ -58,6 +58,8 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     """Environment variables with other values."""
+    instance: str = INSTANCE
+    """Its dagster.yaml."""
 
     @property
     def store(self) -> ArtefactStore:
@@ -82,7 +84,7 @@ class Service:
         """Start it and wait until its definitions are loaded and its daemon has been seen."""
         home = self.root / "home"
         home.mkdir(parents=True)
-        (home / "dagster.yaml").write_text(INSTANCE, "utf-8")
+        (home / "dagster.yaml").write_text(self.instance, "utf-8")
         command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(self.port)]
         with open(self.root / "log", "ab") as log:
             self.process = subprocess.Popen(

@@ -1,0 +1,139 @@
+"""What deploys the project: files that fit each other and the project, as far as can be seen without an engine.
+
+Belongs here: reading deploy/, Dockerfile and what a step asks of a cluster. Does not belong: running on PostgreSQL
+(dagster_side/test_postgres.py).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dd_assets.errors import InputError
+from dd_resources.execution import step_tags
+
+PROJECT = Path(__file__).resolve().parents[1]
+DEPLOY = PROJECT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: path.name)
+def test_every_file_is_yaml(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_only_loopback_ports_are_published() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    assert published == ["127.0.0.1:3000:3000"]
+
+
+def test_compose_mounts_files_that_exist() -> None:
+    mounts = [mount for mount in COMPOSE["x-dagster"]["volumes"] if mount.startswith("./")]
+    assert len(mounts) == 2
+    for mount in mounts:
+        assert (DEPLOY / mount.split(":")[0]).is_file(), mount
+
+
+def test_every_dependency_of_a_service_has_a_health_check() -> None:
+    for name, service in COMPOSE["services"].items():
+        for needed, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}, name
+            assert "healthcheck" in COMPOSE["services"][needed], needed
+
+
+def test_secrets_come_from_outside() -> None:
+    """Each is required by name; a default would go into production unnoticed."""
+    text = (DEPLOY / "compose.yaml").read_text() + (DEPLOY / "k8s" / "values.yaml").read_text()
+    assert not re.search(
+        r"(?i)(password|secret_access_key|secret): *[\"']?(?!true|false)[a-z0-9]{4,}\s*$", text, re.MULTILINE
+    )
+    named = set(re.findall(r"\$\{(POSTGRES_PASSWORD|S3_KEY|S3_SECRET):\?", text))
+    assert named == {"POSTGRES_PASSWORD", "S3_KEY", "S3_SECRET"}
+    example = dict(line.split("=", 1) for line in (DEPLOY / "example.env").read_text().splitlines() if "=" in line)
+    assert {example[name] for name in named} == {"change-me"}
+    assert "deploy/.env" in (PROJECT / ".gitignore").read_text().splitlines()
+
+
+def test_the_compose_targets_are_stages_of_the_dockerfile() -> None:
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+    assert {"cpu", "cuda"} <= stages
+    assert COMPOSE["services"]["code"]["build"]["target"] == "${DD_TARGET:-cpu}"
+    for copied in re.findall(r"^COPY --from=(\S+)", DOCKERFILE, re.MULTILINE):
+        assert copied in stages
+
+
+def test_the_image_runs_unprivileged_with_a_health_check_and_no_secret() -> None:
+    base = DOCKERFILE[DOCKERFILE.index(" AS base") :]
+    assert re.search(r"^USER dd$", base, re.MULTILINE)
+    assert "HEALTHCHECK" in base
+    assert not re.search(r"(?i)^(ARG|ENV).*(secret|password|token)", DOCKERFILE, re.MULTILINE)
+    assert not re.search(r"^ADD ", DOCKERFILE, re.MULTILINE)
+
+
+def test_what_the_dockerfile_copies_is_in_its_context() -> None:
+    shown = {line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for sources in re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert source in shown, source
+            assert (PROJECT / source).exists()
+
+
+def test_the_postgres_instance_names_its_driver_in_the_url_and_holds_no_password() -> None:
+    stated = yaml.safe_load((DEPLOY / "dagster.postgres.yaml").read_text())
+    assert stated["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
+    assert COMPOSE["x-dagster"]["environment"]["DAGSTER_POSTGRES_URL"].startswith("postgresql+psycopg2://")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("DD_STEP_GPUS", "DD_STEP_CPUS", "DD_STEP_MEMORY_GB", "DD_K8S_POD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DD_EXECUTOR", "k8s")
+    return monkeypatch
+
+
+def test_a_step_on_this_machine_asks_for_nothing(cluster: pytest.MonkeyPatch) -> None:
+    cluster.setenv("DD_STEP_GPUS", "1")
+    cluster.delenv("DD_EXECUTOR")
+    assert step_tags(networks=True) == {}
+
+
+def test_only_steps_with_networks_ask_for_gpus(cluster: pytest.MonkeyPatch) -> None:
+    cluster.setenv("DD_STEP_GPUS", "2")
+    cluster.setenv("DD_STEP_MEMORY_GB", "24")
+    cluster.setenv("DD_K8S_POD", str(DEPLOY / "k8s" / "pod.yaml"))
+    tags = step_tags(networks=True)["dagster-k8s/config"]
+    assert tags["container_config"]["resources"] == {
+        "requests": {"cpu": "1", "memory": "24Gi"},
+        "limits": {"memory": "24Gi", "nvidia.com/gpu": "2"},
+    }
+    assert tags["pod_spec_config"]["node_selector"] == {"accelerator": "nvidia"}
+    light = step_tags(networks=False)["dagster-k8s/config"]
+    assert "nvidia.com/gpu" not in light["container_config"]["resources"]["limits"]
+    assert "pod_spec_config" not in light
+
+
+def test_ray_is_asked_in_its_own_words(cluster: pytest.MonkeyPatch) -> None:
+    cluster.setenv("DD_EXECUTOR", "ray")
+    cluster.setenv("DD_STEP_GPUS", "0.5")
+    assert step_tags(networks=True) == {"dagster-ray/config": {"num_cpus": 1.0, "num_gpus": 0.5, "memory": 8 * 2**30}}
+
+
+@pytest.mark.parametrize("stated", ["two", "-1", "nan", "inf"])
+def test_a_number_that_is_none_is_named(cluster: pytest.MonkeyPatch, stated: str) -> None:
+    cluster.setenv("DD_STEP_GPUS", stated)
+    with pytest.raises(InputError, match="DD_STEP_GPUS"):
+        step_tags(networks=True)
+
+
+def test_a_pod_file_that_is_none_is_named(cluster: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text("- a\n- list\n")
+    for path in ("pod.yaml", "absent.yaml"):
+        cluster.setenv("DD_K8S_POD", str(tmp_path / path))
+        with pytest.raises(InputError, match="DD_K8S_POD"):
+            step_tags(networks=True)
