@@ -110,7 +110,7 @@ _SOURCE = (
     " raw gradient, 64 references and all features unpooled are choices made here; guidance 4 and 50 steps as MGD3;"
     " with a Stable Diffusion folder set condition: text, layer: .5 (the mid-block)"
 )
-_SMALL = Parameters(guidance_scale=1.5, gamma=0.025, length="unit")
+_SMALL = Parameters(guidance_scale=1.5, gamma=0.025, length="unit", start_level=0.4)
 
 
 def _published(expected: str, source: str = "") -> Recipe:
@@ -182,4 +182,5 @@ VARIANTS = (
         references="kmeans",
         count=5,
     ),
+    variant(METHOD, "dap_d4m", "DAP on D4M's start", "Begins from D4M's noised class centroids.", start="centroid"),
 )

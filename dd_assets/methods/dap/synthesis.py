@@ -23,7 +23,7 @@ from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.guiding import Along, stretched
 from dd_assets.diffusion.sampling import Correction, Guidance, Step, noised
 from dd_assets.methods.contract import ReferenceLatents, Request, SyntheticImages
-from dd_assets.methods.dap.kernels import distances, gram_of
+from dd_assets.methods.dap.kernels import distances, kernel_of
 from dd_assets.methods.dap.recipe import Parameters, part_of
 from dd_assets.synthesis.batches import Batch
 
@@ -82,18 +82,20 @@ class Representativeness(Guidance):
         """Mean D_K of each sample from its references at t, float32 (n,), differentiable in x (n, c, h, w)."""
         layer = int(self.parameters.layer * len(generator.denoiser.layers()))
         own = self._flat(generator.features(x, timestep, condition, layer))
+        groups = self._groups(rows)
+        chosen = np.concatenate([references for _, references in groups])
+        latents = noised(self._latents(chosen, own.device), self._normals(chosen, seed, own.device), alpha_bar)
+        asked = torch.tensor([members[0] for members, references in groups for _ in references], device=own.device)
+        with torch.no_grad():
+            parts = zip(latents.split(PASS), asked.split(PASS), strict=True)
+            theirs = torch.cat(
+                [self._flat(generator.features(y, timestep, condition.rows(of), layer)) for y, of in parts]
+            )
         means: list[Tensor] = [own.new_zeros(())] * len(own)
-        for members, chosen in self._groups(rows):
-            latents = noised(self._latents(chosen, own.device), self._normals(chosen, seed, own.device), alpha_bar)
-            with torch.no_grad():
-                theirs = torch.cat(
-                    [
-                        self._flat(generator.features(part, timestep, _repeated(condition, members[0], part), layer))
-                        for part in latents.split(PASS)
-                    ]
-                )
-            between = distances(gram_of(self.parameters.kernel, theirs), own[members], theirs)
-            for member, mean in zip(members, between.mean(dim=1), strict=True):
+        sizes = [len(references) for _, references in groups]
+        for (members, _), near in zip(groups, theirs.split(sizes), strict=True):
+            found = distances(kernel_of(self.parameters.kernel, near), own[members], near).mean(dim=1)
+            for member, mean in zip(members, found, strict=True):
                 means[member] = mean
         return torch.stack(means)
 
@@ -156,7 +158,3 @@ def representativeness(
             )
         found[part] = distance.double().cpu().numpy()
     return np.array([1 / found[made.labels == label].mean() for label in range(classes)])
-
-
-def _repeated(condition: Condition, row: int, part: Tensor) -> Condition:
-    return condition.rows(torch.full((len(part),), row, device=part.device))
