@@ -123,9 +123,9 @@ _KMEANS_SWEEP = (
 )
 
 
-def _published(expected: str, source: str = "") -> Recipe:
+def _published(expected: str, source: str = "", parameters: Parameters = PUBLISHED) -> Recipe:
     return Recipe(
-        parameters=PUBLISHED,
+        parameters=parameters,
         source=f"{_SOURCE}{source}",
         expected=expected,
         cost='15 to 36 s per step "depending on data size" (paper, Table 10); GPU not known',
@@ -142,6 +142,8 @@ def _own(source: str = "", expected: str = "", cost: str = "") -> Recipe:
 
 
 _UNSEEN = "; the paper does not use this dataset"
+_TEXT = replace(PUBLISHED, condition="text", guidance_scale=8.0, layer=0.5)
+_BY_TEXT = ", whose classes are none of DiT's: Stable Diffusion by class name, with D4M's guidance 8"
 
 METHOD = Method(
     name="dap",
@@ -170,7 +172,7 @@ METHOD = Method(
         "mnist": _own(),
         "fashion_mnist": _own(),
         "cifar10": _own(),
-        "cifar100": _published("", _UNSEEN),
+        "cifar100": _published("", f"{_UNSEEN}{_BY_TEXT}", _TEXT),
         "tiny_imagenet": _published("", _UNSEEN),
         "imagenette": _published(
             "hard labels: ConvNet-6 IPC 10 64.8, ResNetAP-10 IPC 100 86.0; Stable Diffusion, soft labels, IPC 50 81.4"
