@@ -24,6 +24,8 @@ from dd_assets.methods.contract import ClassCentroids, Request, SyntheticImages
 from dd_assets.models.pixels import unit_to_uint8
 from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches
 
+SAVES = 50
+"""Checkpoints of a shard at most."""
 Prompts = Callable[[Batch], Sequence[str]]
 """One prompt per row, where a method has its own (a prompt bank)."""
 
@@ -37,7 +39,8 @@ def generate(
 ) -> SyntheticImages:
     """The images of a request whose parameters extend `Sampling`, rows by (IPC index, class).
 
-    Finished batches are checkpointed, so that a killed shard repeats at most one. `generator` takes the place of the
+    Finished batches are checkpointed, so that a killed shard repeats at most one, or of more than `SAVES` batches one
+    part in `SAVES`: each checkpoint holds all that is finished. `generator` takes the place of the
     request's where a caller has it loaded. Curves tell the passes of the network, the guided steps and what each
     guidance recorded. A `repulsion` in the parameters is one more guidance, after those given.
     """
@@ -49,12 +52,13 @@ def generate(
     for guidance in guidances:
         guidance.prepare(generator, generator.schedule(parameters.steps))
     batches = _batches(request)
+    every = math.ceil(len(batches) / SAVES)
     trace, done = Trace(guided=[0] * len(guidances)), _restored(request)
     for number, rows in enumerate(batches):
         if number >= len(done):
             latents = sample_rows(generator, rows, parameters, request.seed, guidances, centroids, own_prompts, trace)
             done.append(latents.cpu())
-            if number + 1 < len(batches):
+            if number + 1 < len(batches) and (number + 1) % every == 0:
                 request.checkpoints.save({f"batch{n}": part.numpy() for n, part in enumerate(done)})
         for guidance in guidances:
             guidance.finished(rows, done[number])

@@ -111,6 +111,13 @@ def test_a_killed_joint_set_goes_on_with_the_same_images() -> None:
     assert rest.curves["passes"] == 7 * 5
 
 
+def test_a_long_set_is_saved_fifty_times_at_most() -> None:
+    how, place = replace(FIVE, steps=1, repulsion=0.3, batch=1), MemoryCheckpoints()
+    generate(request(how, 6, checkpoints=place), generator=generator())
+    # Sixty passes; each checkpoint holds all before it, so that one for each would write 1,770 batches.
+    assert place.saves == 29
+
+
 def test_older_results_keep_their_digests() -> None:
     assert "repulsion" not in plain(Sampling())
     assert plain(Sampling(repulsion=0.3))["repulsion"] == 0.3

@@ -23,8 +23,7 @@ from dd_assets.diffusion.generate import conditions
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Step, Trace, noised, sample
 from dd_assets.methods.contract import ClassCentroids, ReferenceLatents, SyntheticImages
-from dd_assets.methods.dap import kernels
-from dd_assets.methods.dap.recipe import BANK, Parameters, part_of
+from dd_assets.methods.dap.recipe import BANK, KERNELS, Parameters, part_of
 from dd_assets.methods.dap.synthesis import Representativeness, synthesise
 from dd_assets.methods.registry import method
 from dd_assets.synthesis.batches import Batch
@@ -35,7 +34,6 @@ from tests.models.interruption import Killed, MemoryCheckpoints
 
 QUICK = Parameters(steps=5, batch=5, gamma=0.05, length="unit", count=4, guidance_scale=1.0)
 KMEANS = replace(QUICK, references="kmeans")
-NAMES = ("linear", "rbf", "laplacian", "polynomial", "cosine")
 
 
 @cache
@@ -87,38 +85,7 @@ def _distance(guide: Representativeness, step: Step, x: torch.Tensor) -> torch.T
         return guide.distance(step.generator, x, step.rows, step.condition, step.timestep, step.alpha_bar, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "a", "b", "expected"),
-    [
-        (kernels.LINEAR, [0.0, 3.0], [4.0, 0.0], 5.0),
-        # K(a, a) = (4 + 1)², K(b, b) = K(a, b) = 1.
-        (kernels.POLYNOMIAL, [2.0], [0.0], math.sqrt(25 + 1 - 2)),
-        (kernels.COSINE, [0.0, 7.0], [2.0, 0.0], math.sqrt(2)),
-        (kernels.rbf(2.0), [0.0, 3.0], [4.0, 0.0], math.sqrt(2 - 2 * math.exp(-25 / 8))),
-        # |a - b|₁ is 7, not 5.
-        (kernels.laplacian(2.0), [0.0, 3.0], [4.0, 0.0], math.sqrt(2 - 2 * math.exp(-7 / 2))),
-    ],
-)
-def test_distances_are_those_computed_by_hand(kernel, a: list[float], b: list[float], expected: float) -> None:
-    assert float(kernels.distances(kernel, torch.tensor([a]), torch.tensor([b]))) == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_kernel_is_mercers_and_smooth_at_zero(name: str) -> None:
-    torch.manual_seed(0)
-    points = torch.randn(12, 5)
-    kernel = kernels.kernel_of(name, points)
-    gram = kernel.gram(points, points)
-    assert torch.linalg.eigvalsh(gram.double()).min() > -1e-4
-    torch.testing.assert_close(gram.diagonal(), kernel.diagonal(points), rtol=1e-4, atol=1e-4)
-    x = points[:3].clone().requires_grad_()
-    found = kernels.distances(kernel, x, points)
-    assert float(found.detach()[0, 0]) < 0.01
-    # sqrt alone would have an infinite slope at the three zeros, hence NaN everywhere.
-    assert torch.isfinite(torch.autograd.grad(found.sum(), x)[0]).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_small_step_lowers_the_distance(name: str) -> None:
     parameters = replace(QUICK, kernel=name, gamma=0.01)
     guide, step = _guide(parameters), _step(generator(), rows(6), parameters)
