@@ -12,7 +12,7 @@ import dagster as dg
 from dd_assets.methods.registry import METHODS
 from dd_assets.partitions import dataset_axis, grid
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generators import CENTROIDS
+from dd_assets.planning.generators import CENTROIDS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.plan import Planner, Target, all_targets, input_target
 from dd_assets.planning.sync import TEACHERS
@@ -39,12 +39,18 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
             )
             for name, method in METHODS().items()
         ),
-        dg.define_asset_job(
-            f"{CENTROIDS}_job",
-            selection=dg.AssetSelection.assets(CENTROIDS),
-            partitions_def=grid,
-            executor_def=executor,
-            description="Class centroids in the latents of each generator.",
+        *(
+            dg.define_asset_job(
+                f"{asset}_job",
+                selection=dg.AssetSelection.assets(asset),
+                partitions_def=grid,
+                executor_def=executor,
+                description=description,
+            )
+            for asset, description in (
+                (CENTROIDS, "Class centroids in the latents of each generator."),
+                (REFERENCE_LATENTS, "Latents of real images that guidances compare samples with."),
+            )
         ),
         dg.define_asset_job(
             "report_job",
@@ -57,7 +63,8 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
     """One nightly schedule per partitioned job, off until somebody turns it on."""
-    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS), f"{CENTROIDS}_job": (CENTROIDS,)}
+    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS)}
+    assets |= {f"{asset}_job": (asset,) for asset in (CENTROIDS, REFERENCE_LATENTS)}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)
     return [_nightly(job, chosen) for job, chosen in assets.items()]

@@ -1,4 +1,4 @@
-"""The `generator_<name>` and `class_centroids` assets.
+"""The `generator_<name>`, `class_centroids` and `reference_latents` assets.
 
 Belongs here: their metadata. Does not belong: which units they consist of (planning/generators.py).
 """
@@ -13,17 +13,18 @@ import dagster as dg
 
 from dd_assets.assets.shell import inline_image, stage_asset
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generators import CENTROIDS, GENERATOR_ASSETS
+from dd_assets.planning.generators import CENTROIDS, GENERATOR_ASSETS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stage
 from dd_assets.planning.unit import Manifest
 from dd_assets.units.generator_samples import SHEET
 
 
 def build() -> list[dg.AssetsDefinition]:
-    """One asset per generator, and the centroids."""
+    """One asset per generator, the centroids and the reference latents."""
     return [
         *(stage_asset(stage(asset), _generator) for asset in GENERATOR_ASSETS),
         stage_asset(stage(CENTROIDS), _centroids),
+        stage_asset(stage(REFERENCE_LATENTS), _references),
     ]
 
 
@@ -49,5 +50,17 @@ def _centroids(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) ->
     head = "| generator | latent | images per cluster | std of centres | std of nearest |\n|---|---|---|---|---|\n"
     return {
         "centroids": dg.MetadataValue.md(head + "\n".join(rows)),
+        "dagster/row_count": sum(m.summary["rows"] for m in manifests.values()),
+    }
+
+
+def _references(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
+    rows = [
+        f"| {name} | {m.summary['shape']} | {m.summary['rows']} | {m.summary['different_images']} |"
+        for name, m in manifests.items()
+    ]
+    head = "| generator/choice | latent | references | different images |\n|---|---|---|---|\n"
+    return {
+        "reference_latents": dg.MetadataValue.md(head + "\n".join(rows)),
         "dagster/row_count": sum(m.summary["rows"] for m in manifests.values()),
     }

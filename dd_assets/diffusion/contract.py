@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dd_assets.later import later
+
 STARTS = ("noise", "centroid", "nearest")
 
 
@@ -38,6 +40,15 @@ class Sampling:
     """noise: N(0, 1); else the class's k-means centroid, or the real latent nearest to it, noised to the level."""
     start_level: float = 0.0946
     """ᾱ of that noise, in (0, 1); not read where `start` is "noise"."""
+    repulsion: float = later(0.0)
+    """λ with which samples of a class push each other apart (repulsion.py; its paper's is .3); 0: they do not."""
+    repulsion_until: float = later(0.5)
+    """ᾱ up to which they do; .5 is σ = 1, where the original stops."""
+
+    @property
+    def joint(self) -> bool:
+        """Whether images of a class are drawn in one pass, so that image k may depend on how many there are."""
+        return self.repulsion != 0
 
 
 def sampling_reason(parameters: Any) -> str | None:
@@ -54,4 +65,6 @@ def sampling_reason(parameters: Any) -> str | None:
         return f"start_level={parameters.start_level} is no signal level between 0 and 1"
     if parameters.condition not in ("class", "text"):
         return f"condition {parameters.condition!r} is neither class nor text"
+    if parameters.repulsion < 0 or not 0 < parameters.repulsion_until <= 1:
+        return f"repulsion={parameters.repulsion} until ᾱ {parameters.repulsion_until}: at least 0, and within (0, 1]"
     return None

@@ -10,14 +10,15 @@ that their order does not matter. Outside its window or at strength 0 a guidance
 
 Every image has its own noise streams, keyed by draw, IPC index and class and by nothing else: neither the batch, nor
 the shard, nor the method. Guided and plain sampling of one draw therefore begin from the same noise. A pass never
-mixes IPC indices, so shards of single indices give the bits of the whole set; another `batch` gives the same noise
-and, up to the rounding of matrix products (1e-6), the same latents.
+mixes IPC indices, so shards of single indices give the bits of the whole set, unless the parameters ask for a class
+at once (`Sampling.joint`); another `batch` gives the same noise and, up to the rounding of matrix products (1e-6), the
+same latents.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,6 +113,10 @@ class Guidance:
 
     def finished(self, rows: Batch, latents: Float[Tensor, "n c h w"]) -> None:
         """Called with the clean latents of every finished batch, in order, also of those read from a checkpoint."""
+
+    def curves(self) -> Mapping[str, np.ndarray]:
+        """Figures of its own along the steps, float64 (points,), for SyntheticImages.curves."""
+        return {}
 
     def active(self, alpha_bar: float) -> bool:
         """Whether it acts at this signal level."""

@@ -40,6 +40,8 @@ class Needs:
     centroids: bool = False
     """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
     centroids need them in any case (diffusion/contract.py)."""
+    reference_latents: bool = False
+    """Real latents of the choice that a property `parameters.choice` names (units/reference_latents.py)."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -127,9 +129,10 @@ class Method:
     def shards_by_index(self, parameters: Any) -> bool:
         """Whether shards are single IPC indices under these parameters.
 
-        A parameter type that can change the answer (a batch layout) decides with a `per_index` property of its own.
+        A parameter type that can change the answer (a batch layout) decides with a `per_index` property of its own;
+        images of a class that are drawn at once (a property `joint`) are one shard in any case.
         """
-        return bool(getattr(parameters, "per_index", self.per_index))
+        return not getattr(parameters, "joint", False) and bool(getattr(parameters, "per_index", self.per_index))
 
     def images_of(self, parameters: Any) -> str | None:
         """The method whose image set these parameters start from, or None for noise and real images.
@@ -151,6 +154,10 @@ class Method:
     def reads_centroids(self, parameters: Any) -> bool:
         """Whether these parameters read class centroids: the method does, or its images start from them."""
         return self.needs.centroids or (self.needs.generator and parameters.start != "noise")
+
+    def references_of(self, parameters: Any) -> str:
+        """Which choice of real latents these parameters read (their property `choice`), '' for none."""
+        return str(parameters.choice) if self.needs.reference_latents else ""
 
     def generators(self) -> list[str]:
         """Every generator that some recipe samples from, sorted: edges of the graph."""
@@ -199,6 +206,24 @@ class ClassCentroids:
         return np.arange(label, len(self.sizes), self.classes)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceLatents:
+    """Real latents to compare samples with; rows of a class (and centroid) stand together, the first wanted most."""
+
+    latents: np.ndarray
+    """float32 (rows, c, h, w), scaled as the generator's denoiser sees them."""
+    source_index: np.ndarray
+    """Training row of each, int64 (rows,)."""
+    labels: np.ndarray
+    """int64 (rows,)."""
+    indices: np.ndarray
+    """IPC index of the centroid that a row is near, int64 (rows,); -1 where rows of the class were drawn at random."""
+
+    def of(self, label: int, index: int = -1) -> np.ndarray:
+        """Row numbers of a class, or of one of its centroids, int64 (n,)."""
+        return np.flatnonzero((self.labels == label) & (self.indices == index))
+
+
 def _absent(what: str) -> Callable[..., Any]:
     def refuse(*_: Any) -> Any:
         raise InputError(f"this synthesis was given no {what}", "declare it in the method's `needs`")
@@ -233,6 +258,8 @@ class Request:
     """Loads the generator that `parameters.generator` names, frozen on `device` (diffusion.generator.Generator)."""
     centroids: Callable[[], ClassCentroids] = field(default_factory=lambda: _absent("class centroids"))
     """The centroids of this IPC in that generator's latents."""
+    reference_latents: Callable[[], ReferenceLatents] = field(default_factory=lambda: _absent("reference latents"))
+    """Real latents in that generator's space, of the choice that `parameters.choice` names."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

@@ -20,6 +20,7 @@ from dd_assets.units import centroids, dataset, generator, generator_samples
 
 GENERATOR_ASSETS = tuple(f"generator_{name}" for name in GENERATORS)
 CENTROIDS = "class_centroids"
+REFERENCE_LATENTS = "reference_latents"
 CLUSTERED = ("small", "pretrained")
 """Generators whose latents are clustered; a foreign one is there to keep the real images out."""
 
@@ -39,7 +40,7 @@ def usable_generator(engine: Engine, reference: Reference) -> Manifest:
 def generation_inputs(
     method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
 ) -> dict[str, Manifest]:
-    """The generator that the parameters name, and the centroids in its latents where they are read."""
+    """The generator that the parameters name, and the centroids and reference latents that they read."""
     name = method.generator_of(parameters)
     if not name:
         return {}
@@ -53,28 +54,36 @@ def generation_inputs(
         if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
             raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
         found["centroids"] = usable(engine, inputs[CENTROIDS], name)
+    choice = method.references_of(parameters)
+    if choice:
+        key = f"{name}/{choice}"
+        if REFERENCE_LATENTS not in inputs or key not in inputs[REFERENCE_LATENTS].units:
+            raise InputError(f"{method.name}: there are no reference latents {key}", "name another generator")
+        found["reference_latents"] = usable(engine, inputs[REFERENCE_LATENTS], key)
     return found
 
 
 def generation_assets(method: Method) -> tuple[str, ...]:
-    """The generators and centroids that some recipe or enabled setting of a method reads."""
+    """The generators, centroids and reference latents that some recipe or enabled setting of a method reads."""
     if not method.needs.generator:
         return (CENTROIDS,) if method.needs.centroids else ()
     stated = [recipe.parameters for recipe in method.recipes.values()]
     stated += [declared_parameters(method, entry) for entry in settings().values()]
     names = sorted({method.generator_of(parameters) for parameters in stated})
-    clustered = any(method.reads_centroids(parameters) for parameters in stated)
-    return (*(generator_asset(name) for name in names), *((CENTROIDS,) if clustered else ()))
+    near = any(method.reads_centroids(parameters) for parameters in stated)
+    further = ((CENTROIDS,) if near else ()) + ((REFERENCE_LATENTS,) if method.needs.reference_latents else ())
+    return (*(generator_asset(name) for name in names), *further)
 
 
 def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
-    """Generators that a cell's parameters do not name, and centroids that they do not read."""
+    """Generators that a cell's parameters do not name, and what of the rest they do not read."""
     if not method.needs.generator:
         return frozenset()
     parameters = declared_parameters(method, cell.setting, cell.overrides)
     read = {generator_asset(method.generator_of(parameters))} | (
         {CENTROIDS} if method.reads_centroids(parameters) else set()
     )
+    read |= {REFERENCE_LATENTS} if method.references_of(parameters) else set()
     return frozenset(generation_assets(method)) - read
 
 
@@ -101,14 +110,15 @@ def generators_of(chosen: Setting) -> tuple[str, ...]:
 
 def without_centroids(cell: Cell, counts: Sequence[int]) -> str:
     """Why a cell has no class centroids, or ''; class sizes are known (not empty) once the dataset is in the store."""
-    if not _clustered(cell):
+    if not clustered(cell):
         return f"{cell.setting.name} has no generator whose latents could be clustered (docs/generators.md)"
     if counts and min(counts) < cell.ipc:
         return f"its smallest class has {min(counts)} training images, IPC is {cell.ipc}"
     return ""
 
 
-def _clustered(cell: Cell) -> list[str]:
+def clustered(cell: Cell) -> list[str]:
+    """The generators of a cell's setting whose latents are clustered."""
     return [name for name in CLUSTERED if name in generators_of(cell.setting)]
 
 
@@ -173,13 +183,14 @@ def _resolve_centroids(cell: Cell, inputs: Mapping[str, Reference], engine: Engi
         name: centroids.plan(
             cell.setting, source, usable_generator(engine, inputs[generator_asset(name)]), cell.ipc, name
         )
-        for name in _clustered(cell)
+        for name in clustered(cell)
     }
     return reference_of(CENTROIDS, cell, run_named(units, engine), inputs)
 
 
-def _unclustered(cell: Cell) -> frozenset[str]:
-    wanted = _clustered(cell)
+def unclustered(cell: Cell) -> frozenset[str]:
+    """The assets of those that it does not have."""
+    wanted = clustered(cell)
     return frozenset(generator_asset(name) for name in CLUSTERED if name not in wanted)
 
 
@@ -248,6 +259,6 @@ def generator_stages() -> list[Stage]:
             group="generators",
             kinds=("python", "parquet"),
             skippable=tuple(generator_asset(name) for name in CLUSTERED),
-            unread=_unclustered,
+            unread=unclustered,
         ),
     ]

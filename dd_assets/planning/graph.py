@@ -31,6 +31,7 @@ from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
+from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
 
@@ -312,7 +313,7 @@ def stages() -> dict[str, Stage]:
     known = METHODS()
     order = TopologicalSorter({name: starts_of(method) for name, method in known.items()}).static_order()
     further = (stage for name in order for stage in _method_stages(known[name]))
-    made = [*roots, *committee_stages(), *generator_stages(), *further]
+    made = [*roots, *committee_stages(), *generator_stages(), reference_latents_stage(), *further]
     return {stage.asset: stage for stage in made}
 
 

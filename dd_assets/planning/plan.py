@@ -16,7 +16,13 @@ from dd_assets.planning.cells import declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.explain import explain
-from dd_assets.planning.generators import CENTROIDS, GENERATOR_ASSETS, without_centroids, without_generator
+from dd_assets.planning.generators import (
+    CENTROIDS,
+    GENERATOR_ASSETS,
+    REFERENCE_LATENTS,
+    without_centroids,
+    without_generator,
+)
 from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.memory import estimate, networks_alive
 from dd_assets.planning.unit import Reference, Unit
@@ -164,7 +170,7 @@ class Planner:
         if student and student not in cell.setting.students:
             return f"{cell.setting.name} does not score {student}"
         described = self._facts(cell)
-        if stage.asset == CENTROIDS:
+        if stage.asset in (CENTROIDS, REFERENCE_LATENTS):
             return without_centroids(cell, described.train_counts if described else ())
         if described is None:
             return ""

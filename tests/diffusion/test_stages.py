@@ -24,6 +24,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner, with_upstream
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.centroids import CENTROIDS
+from dd_assets.units.reference_latents import REFERENCES
 from dd_assets.units.tables import IMAGES, read_columns, read_images
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
@@ -187,6 +188,44 @@ def test_a_cell_waits_only_for_the_generator_that_it_names(monkeypatch: pytest.M
     assert "generator_pretrained" not in read
 
 
+def test_reference_latents_are_shared_by_what_compares_with_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = _small()
+    _enable(monkeypatch, chosen)
+    made = _resolve(engine, Cell(setting=chosen), "dataset", "teacher", "generator_small")
+    cell = Cell(setting=chosen, ipc=2)
+    found = _resolve(engine, cell, "class_centroids", "reference_latents", found=made)
+    assert list(found["reference_latents"].units) == ["small/class", "small/kmeans"]
+    columns = {
+        key: read_columns(engine.store.read(_unit(engine, found["reference_latents"], f"small/{key}"), REFERENCES))
+        for key in ("class", "kmeans")
+    }
+    assert np.bincount(columns["class"]["label"]).tolist() == [128] * 10
+    assert columns["kmeans"]["latent"].shape == (10 * 2 * 8, 1, 8, 8)
+    # Random references do not depend on IPC: another one shares the unit.
+    other = Cell(setting=chosen, ipc=1)
+    again = _resolve(engine, other, "class_centroids", "reference_latents", found=made)["reference_latents"]
+    assert again.units["small/class"] == found["reference_latents"].units["small/class"]
+    assert again.units["small/kmeans"] != found["reference_latents"].units["small/kmeans"]
+    # Each variant reads the choice that it names, and images of the whole class are one shard.
+    for name, choice, shards in (("dap", "class", 1), ("dap_kmeans", "kmeans", 2)):
+        wanted = dataclasses.replace(cell, overrides=STEPS)
+        images = _resolve(engine, wanted, f"{name}/synthetic_images", found=found)[f"{name}/synthetic_images"]
+        parts = _unit(engine, images, "draw0").sources
+        assert len(parts) == shards
+        part = engine.store.lookup(next(iter(parts.values())))
+        assert part is not None
+        assert part.sources["reference_latents"] == found["reference_latents"].units[f"small/{choice}"]
+    with pytest.raises(InputError, match="no class centroids of generator small"):
+        _resolve(
+            engine,
+            dataclasses.replace(cell, overrides={**STEPS, "start": "centroid"}),
+            "dap/synthetic_images",
+            found={key: value for key, value in found.items() if key != "class_centroids"},
+        )
+
+
 def test_more_clusters_than_images_are_blocked_before_anything_is_trained(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +236,7 @@ def test_more_clusters_than_images_are_blocked_before_anything_is_trained(
     planner.visit(("dataset", "small"))
     reason = planner.visit(("class_centroids", "small|200")).reason
     assert reason == "its smallest class has 139 training images, IPC is 200"
+    assert planner.visit(("reference_latents", "small|200")).reason == reason
     assert planner.visit(("d4m/synthetic_images", "small|200")).status == "blocked"
 
 
