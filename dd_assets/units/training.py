@@ -53,8 +53,8 @@ def plan(
 def typed_protocol(stated: Any) -> Protocol:
     """A Protocol from its JSON form."""
     fields = plain(stated)
-    typed = {"views": labels.typed_views(fields["views"]), "label_pool": tuple(fields.get("label_pool", ()))}
-    return Protocol(**{**fields, **typed})
+    fields["views"] = labels.typed_views(fields["views"])
+    return Protocol(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def compute(unit: Unit, work: Work) -> Product:
