@@ -119,8 +119,9 @@ class Protocol:
     sample_weights: Literal["none", "column"] = later("none")
     """column: each image's loss counts by the image set's column `weight`, scaled to mean 1 (DDOQ's cluster sizes);
     a set without that column is trained as with none."""
-    sizing: Literal["rd3", "stated"] = later("rd3")
-    """rd3: batch and zeta follow RD3's rule for the student; stated: `batch` and `zeta` stand (no more than |S|)."""
+    batch_rule: Literal["rd3", "stated"] = later("rd3")
+    """rd3: the batch follows RD3's rule for the student; stated: `batch` stands (no more than |S|)."""
+    zeta_rule: Literal["rd3", "stated"] = later("rd3")
     rates: Literal["rd3", "rded"] = later("rd3")
     """rd3: `learning_rate` for every student; rded: RDED's rate of each architecture (STUDENT_RATES)."""
     optimiser: Literal["adamw", "sgd"] = later("adamw")
@@ -203,14 +204,15 @@ class Protocol:
     def for_student(self, same_architecture: bool, images: int, student: str = "") -> Protocol:
         """The protocol with RD3's batch and smoothing for a student, given the number of images |S|.
 
-        `sizing` and `rates` are carried out and back at their defaults: however batch and rate were stated, equal
-        trainings have equal recipes.
+        The rules and `rates` are carried out and back at their defaults: however batch, zeta and rate were stated,
+        equal trainings have equal recipes.
         """
         batch, zeta = (50, 1.0) if same_architecture else (100, 2.0)
-        if self.sizing == "stated":
-            batch, zeta = self.batch, self.zeta
+        batch = self.batch if self.batch_rule == "stated" else batch
+        zeta = self.zeta if self.zeta_rule == "stated" else zeta
         rate = self.learning_rate if self.rates == "rd3" else STUDENT_RATES.get(student, 1e-3)
-        return replace(self, batch=min(batch, images), zeta=zeta, learning_rate=rate, sizing="rd3", rates="rd3")
+        done = {"batch_rule": "rd3", "zeta_rule": "rd3", "rates": "rd3"}
+        return replace(self, batch=min(batch, images), zeta=zeta, learning_rate=rate, **done)
 
     def evaluated_epochs(self) -> list[int]:
         """Zero-based epochs after which the test accuracy is measured; the last one always is."""

@@ -183,9 +183,8 @@ class _Run:
             return soft_kl(logits, target, protocol.temperature, own)
         if protocol.loss == "mse_gt":
             return mse_gt(logits, target, base, protocol.gamma, own)
-        students, teachers = (logits,), (target,)
-        if strong is not None:
-            students, teachers = (logits, strong[0]), (target, strong[1])
+        students: tuple[Tensor, ...] = (logits,) if strong is None else (logits, strong[0])
+        teachers: tuple[Tensor, ...] = (target,) if strong is None else (target, strong[1])
         labels = Truth(base=base, pasted=pasted, lam=truth.lam, weights=own)
         return kd_loss(protocol, students, teachers, labels, self.epoch)
 

@@ -143,11 +143,13 @@ def test_the_average_moves_by_one_minus_its_decay_and_gives_the_live_weights_bac
 
 def test_stated_sizes_and_rates_are_carried_out_and_leave_no_mark() -> None:
     plain = Protocol(views=VIEW_PRESETS["rd3"])
-    assert Protocol(views=VIEW_PRESETS["rd3"], sizing="stated", batch=50, zeta=1.0).for_student(
+    assert Protocol(views=VIEW_PRESETS["rd3"], batch_rule="stated", batch=50, zeta=1.0).for_student(
         True, 500
     ) == plain.for_student(True, 500)
-    wide = Protocol(views=VIEW_PRESETS["rd3"], sizing="stated", batch=1024).for_student(False, 500)
-    assert (wide.batch, wide.zeta) == (500, 1.0)
+    wide = Protocol(views=VIEW_PRESETS["rd3"], batch_rule="stated", batch=1024).for_student(False, 500)
+    assert (wide.batch, wide.zeta) == (500, 2.0)
+    slow = Protocol(views=VIEW_PRESETS["rd3"], zeta_rule="stated", zeta=1.5).for_student(False, 500)
+    assert (slow.batch, slow.zeta) == (100, 1.5)
     rates = Protocol(views=VIEW_PRESETS["rd3"], rates="rded")
     assert rates.for_student(False, 500, "mobilenet_v2").learning_rate == STUDENT_RATES["mobilenet_v2"] == 0.0025
     assert rates.for_student(True, 500, "resnet18") == plain.for_student(True, 500)

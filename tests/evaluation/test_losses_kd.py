@@ -192,7 +192,7 @@ def test_other_class_counts_are_refused() -> None:
 
 
 def test_fields_that_would_change_nothing_and_stored_labels_of_strong_views_are_refused() -> None:
-    with pytest.raises(InputError, match="dkd_beta=8.0 would change nothing"):
+    with pytest.raises(InputError, match=r"dkd_beta=8\.0 would change nothing"):
         protocol(dkd_beta=8.0)
     with pytest.raises(InputError, match="strong views have no stored labels"):
         protocol(loss="crld")
