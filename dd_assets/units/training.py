@@ -53,8 +53,8 @@ def plan(
 def typed_protocol(stated: Any) -> Protocol:
     """A Protocol from its JSON form."""
     fields = plain(stated)
-    fields["views"] = labels.typed_views(fields["views"])
-    return Protocol(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Protocol(**{**typed, "views": labels.typed_views(fields["views"])})
 
 
 def compute(unit: Unit, work: Work) -> Product:
