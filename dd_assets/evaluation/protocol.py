@@ -211,7 +211,7 @@ class Protocol:
         batch = self.batch if self.batch_rule == "stated" else batch
         zeta = self.zeta if self.zeta_rule == "stated" else zeta
         rate = self.learning_rate if self.rates == "rd3" else STUDENT_RATES.get(student, 1e-3)
-        done = {"batch_rule": "rd3", "zeta_rule": "rd3", "rates": "rd3"}
+        done: dict[str, Any] = {"batch_rule": "rd3", "zeta_rule": "rd3", "rates": "rd3"}
         return replace(self, batch=min(batch, images), zeta=zeta, learning_rate=rate, **done)
 
     def evaluated_epochs(self) -> list[int]:
