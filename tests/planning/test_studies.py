@@ -36,11 +36,33 @@ variants:
 """
 
 
+RECIPES = """
+title: Test
+source: own
+datasets: [imagenet1k]
+method: [noise]
+ipc: [1]
+student: [convnet2_w64]
+variants:
+  DKD: {preset: "kd:dkd"}
+  CRLD: {preset: "kd_own:crld"}
+  images: {preset: igd_hard, label: hard, protocol: {epochs: 2}}
+  steps: {preset: dc_bench, label: hard, protocol: {epochs: 2, milestones: [0.25, 0.5]}}
+  average: {preset: "paper:sre2l", protocol: {epochs: 2, ema: 0.9, schedule: cos2}}
+"""
+
+
 @pytest.fixture
-def shipped(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[registry.Study]:
+def text(request: pytest.FixtureRequest) -> str:
+    """The study's file; tests name another one as an indirect parameter."""
+    return getattr(request, "param", TEXT)
+
+
+@pytest.fixture
+def shipped(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator[registry.Study]:
     """The one study there is."""
     path = tmp_path / "test_1.yaml"
-    path.write_text(TEXT)
+    path.write_text(text)
     entry = registry.read_study(path)
     known = {entry.name: entry}
     monkeypatch.setattr(registry, "studies", lambda: known)
@@ -75,6 +97,22 @@ def test_variants_that_change_nothing_are_the_scores_own_trainings(tiny: Tiny, s
     assert len(reference.units) == 2 * 3 * 3
     assert statuses(tiny, shipped) == ["done"] * 6
     assert tiny.make([(ASSET, "tiny|1")]) == []
+
+
+@pytest.mark.parametrize("text", [RECIPES], indirect=True)
+def test_losses_optimisers_and_averages_come_through_recipes_as_stored(tiny: Tiny, shipped: registry.Study) -> None:
+    """Each variant's protocol is read back from its recipe; CRLD's labels are online, the others' label tables new."""
+    made = tiny.make([(ASSET, "tiny|1")])
+    assert made.count("training") == 5 * 3
+    # DKD replays the headline's tables, CRLD and the paper's recipe (other epochs or views) have their own.
+    assert made.count("labels") == 2 * 3
+    by_variant = {unit.label.split("/")[3]: unit for unit in tiny.computed if unit.name == "training"}
+    kept = {name: unit.recipe["parameters"]["protocol"] for name, unit in by_variant.items()}
+    assert kept["CRLD"]["kd_ce"] == 2.0
+    assert kept["steps"]["milestones"] == [0.25, 0.5]
+    assert kept["average"]["name"] == "paper:sre2l"
+    assert "batch_rule" not in kept["average"]
+    assert set(by_variant["CRLD"].inputs) == {"images", "dataset", "labels", "teacher"}
 
 
 def test_a_study_is_planned_like_any_asset_and_left_alone_unless_asked_for(tiny: Tiny, shipped: registry.Study) -> None:
