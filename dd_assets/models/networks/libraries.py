@@ -31,11 +31,13 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
     if name == "swin_v2_micro":
         model = _small_swin(classes)
     else:
-        further = {"resnet18_in": {"norm_layer": instance}, "vit_b_16": {"image_size": size}}.get(name, {})
+        own: dict[str, dict[str, Any]] = {"resnet18_in": {"norm_layer": instance}, "vit_b_16": {"image_size": size}}
         patch = _PATCHES.get(name, 1)
         if size % patch:
             raise _undivided(name, patch, size)
-        model = torchvision.models.get_model(name.removesuffix("_in"), weights=None, num_classes=classes, **further)
+        model = torchvision.models.get_model(
+            name.removesuffix("_in"), weights=None, num_classes=classes, **own.get(name, {})
+        )
     if size < SMALL and name in _SHRINK:
         _SHRINK[name](model)
     if channels != 3:
