@@ -11,6 +11,7 @@ import dagster as dg
 
 from dd_assets.methods.registry import METHODS
 from dd_assets.partitions import dataset_axis, grid
+from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import CENTROIDS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stages
@@ -20,7 +21,7 @@ from dd_resources.injection import NAMESPACE, RawDataResource, StoreResource
 
 
 def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
-    """`datasets_job`, one `<method>_job` per method, `report_job`."""
+    """`datasets_job`, one `<method>_job` per method, `studies_job`, `report_job`."""
     return [
         dg.define_asset_job(
             "datasets_job",
@@ -51,6 +52,13 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
                 (CENTROIDS, "Class centroids in the latents of each generator."),
                 (REFERENCE_LATENTS, "Latents of real images that guidances compare samples with."),
             )
+        ),
+        dg.define_asset_job(
+            f"{STUDIES}_job",
+            selection=dg.AssetSelection.groups(STUDIES),
+            partitions_def=grid,
+            executor_def=executor,
+            description="Tables and figures of the paper, as score variants.",
         ),
         dg.define_asset_job(
             "report_job",

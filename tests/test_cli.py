@@ -46,6 +46,15 @@ def test_datasets_and_students_json(tmp_path: Path) -> None:
     assert {"convnet2_w64", "resnet18"} <= {row["name"] for row in students}
 
 
+def test_studies_json_states_the_cells_of_each_dataset(tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(run(tmp_path, "studies", "--json").stdout)}
+    assert rows["rd3_table_6"]["cells"] == {"digits": 8}
+    assert rows["rd3_table_6"]["variants"] == ["KL", "MSE-GT"]
+    planned = json.loads(run(tmp_path, "study", "rd3_table_6", "--plan", "--json").stdout)
+    assert len(planned) == 8
+    assert {(row["status"], row["draws"], row["z"]) for row in planned} == {("waiting", 0, None)}
+
+
 def test_an_empty_store_has_an_empty_leaderboard_and_a_plan_of_missing_assets(tmp_path: Path) -> None:
     assert json.loads(run(tmp_path, "leaderboard", "--json").stdout) == []
     rows = json.loads(run(tmp_path, "plan", "--partition", "digits", "--json").stdout)
@@ -64,6 +73,8 @@ def test_an_empty_store_has_an_empty_leaderboard_and_a_plan_of_missing_assets(tm
         (("sync", "--select", "sre2l/score_resnet9000", "--partition", "digits|1"), 2, "score_resnet9000"),
         (("plan", "--select", "group:nonsense"), 2, "nonsense"),
         (("discard", "0123"), 2, "0 recipes begin with '0123'"),
+        (("study", "rd3_table_66"), 2, "unknown study 'rd3_table_66' → did you mean 'rd3_table_6'?"),
+        (("study", "rd3_table_3", "--ipc", "50"), 3, "rd3_table_3 has no cell for digits at IPC 50"),
         (("sync", "--force", "--queue", "--partition", "digits|1"), 3, "--force and --queue do not go together"),
         (("sync", "--queue", "--partition", "digits|1"), 1, "has been seen lately"),
     ],
@@ -147,3 +158,15 @@ def test_forcing_keeps_both_results_names_both_and_says_so_by_its_exit_code(tmp_
     checked = run(tmp_path, "verify", "dataset", "digits")
     assert checked.returncode == 7
     assert "nothing was changed" in checked.stderr
+
+
+@pytest.mark.slow
+def test_a_study_computes_what_is_missing_once_and_a_score_finds_its_trainings(tmp_path: Path) -> None:
+    first = run(tmp_path, "study", "rd3_table_7", "--ipc", "1")
+    assert "computed  studies/rd3_table_7 [digits|1]" in first.stdout, first.stderr
+    rows = json.loads(run(tmp_path, "study", "rd3_table_7", "--ipc", "1", "--json").stdout)
+    assert [(row["status"], row["draws"], row["seeds"]) for row in rows] == [("done", 3, 3)] * 2
+    assert rows[1]["accuracy_mean"] > rows[0]["accuracy_mean"] + 0.2
+    score = ("--select", 'key:"random/soft_labels" or key:"random/score_convnet2_w64"', "--partition", "digits|1")
+    done = run(tmp_path, "sync", *score)
+    assert done.stdout.splitlines()[-1].endswith("0 heavy calls"), done.stdout

@@ -105,6 +105,8 @@ def _read(stage: Stage, cell: Cell, loaded: Mapping[str, Reference | None]) -> d
     found = {}
     for name in stage.reads(cell):
         reference = loaded[name]
+        if reference is None and name in stage.optional:
+            continue
         if reference is None:
             raise InputError(
                 f"{name} has not been materialized for {cell.partition}",

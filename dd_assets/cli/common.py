@@ -68,7 +68,7 @@ def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
     from dd_assets.planning.graph import Cell
     from dd_assets.planning.plan import all_targets
 
-    targets = all_targets()
+    targets = all_targets(with_studies=select is not None)
     if select:
         chosen = _selected(select)
         targets = [target for target in targets if target[0] in chosen]

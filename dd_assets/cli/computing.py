@@ -177,8 +177,11 @@ def _demo_methods(chosen: str) -> list[str]:
 
 
 @contextmanager
-def _syncing(adopt_only: bool = False) -> Iterator[Sync]:
-    """A sync over the environment's store and Dagster instance, with runs that died before marked as failed."""
+def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
+    """A sync over the environment's store and Dagster instance, with runs that died before marked as failed.
+
+    quiet: say nothing, where standard output is JSON.
+    """
     dagster_home()
     import dagster as dg
 
@@ -190,13 +193,14 @@ def _syncing(adopt_only: bool = False) -> Iterator[Sync]:
     from dd_resources.injection import NAMESPACE
 
     with dg.DagsterInstance.get() as instance, progress_bars() as say:
+        say = (lambda line: None) if quiet else say
         for run in mark_dead_runs(instance):
             say(f"run {run[:8]} had died; it is marked as failed")
         yield Sync(looking_engine(), NAMESPACE, instance, defs, present, say, adopt_only)
 
 
 def _sync(targets: Sequence[Target], strict: bool, adopt_only: bool = False) -> Outcome:
-    with _syncing(adopt_only) as job:
+    with syncing(adopt_only) as job:
         outcome = job.run(targets, strict)
         if not adopt_only:
             job.report()
@@ -207,7 +211,7 @@ def _queue(targets: Sequence[Target]) -> None:
     """Adopt what the store holds, and submit the rest."""
     from dd_assets.planning.runs import require_daemon, submit
 
-    with _syncing(adopt_only=True) as job:
+    with syncing(adopt_only=True) as job:
         require_daemon(job.instance)
         outcome = job.run(targets)
         left = [target for target, word in outcome.lines.items() if word == "left"]

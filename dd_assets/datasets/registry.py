@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.protocol import LabelMode, Protocol
 from dd_assets.models.registry import TeacherRecipe
 
 DEFAULT_IPC = (1, 10, 50, 100)
@@ -83,7 +83,7 @@ class Setting:
     tune_of: str = ""
     """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]
-    labels: tuple[str, ...] = ("soft", "hard")
+    labels: tuple[LabelMode, ...] = ("soft", "hard")
     protocol: Protocol
 
     def student(self, name: str) -> str:

@@ -205,7 +205,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         recipes=_recipes(where, fields.get("recipes", {})),
         generators=read_generators(where, fields.get("generators", {})),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
-        labels=tuple(str(label) for label in _listed(where, "labels", fields.get("labels", ("soft", "hard")))),
+        labels=tuple(_listed(where, "labels", fields.get("labels", ("soft", "hard")))),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
     )
     if chosen.priors not in PRIOR_SOURCES:

@@ -94,27 +94,73 @@ class Protocol:
     """Views per part; 0 is the whole batch. CV-DD: halves of 8."""
     label_dropout: bool = later(False)
     """True keeps the labellers' dropout on under batch statistics, as CV-DD's relabelling in train mode does."""
-    loss: Literal["kl", "mse_gt"] = later("kl")
-    """mse_gt: MSE of raw logits + gamma CE with the base image's label, un-mixed (G-VBSM, EDC; RD3 section 4.4)."""
+    loss: Literal["kl", "mse_gt", "dkd", "nkd", "lskd", "crld"] = later("kl")
+    """mse_gt: MSE of raw logits + gamma CE with the base image's label, un-mixed (G-VBSM, EDC; RD3 section 4.4); the
+    others are RD3 Table 18's (losses_kd.py) and carry their papers' T^2. crld sees a second, strong view of each image,
+    which takes online labels and about twice the time of a step."""
     gamma: float = later(0.025)
     """EDC's and RD3's; G-VBSM's scripts have .1 (ImageNet-1K, Tiny-ImageNet) and .15 (CIFAR)."""
+    kd_target: Literal["teacher", "base", "mixed"] = later("teacher")
+    """The class y of a CutMix view in dkd, nkd and the cross-entropy beside them: the teacher's argmax, the base
+    image's label, or both labels' losses mixed by their shares. RD3 and the methods' papers do not say."""
+    kd_ce: float = later(0.0)
+    """Weight of that cross-entropy; RD3's baseline has none, the methods' own recipes .1 to 2."""
+    dkd_alpha: float = later(1.0)
+    dkd_beta: float = later(0.5)
+    """mdistiller's for ImageNet; 8 for CIFAR."""
+    dkd_warmup: int = later(1)
+    """Epochs over which dkd grows to its weight: 1 (none) for ImageNet, 20 for CIFAR."""
+    nkd_gamma: float = later(1.5)
+    lskd_weight: float = later(9.0)
+    crld_within: float = later(2.0)
+    crld_cross: float = later(0.5)
+    crld_weak_confidence: float = later(0.9)
+    crld_strong_confidence: float = later(0.2)
     sample_weights: Literal["none", "column"] = later("none")
     """column: each image's loss counts by the image set's column `weight`, scaled to mean 1 (DDOQ's cluster sizes);
     a set without that column is trained as with none."""
+    batch_rule: Literal["rd3", "stated"] = later("rd3")
+    """rd3: the batch follows RD3's rule for the student; stated: `batch` stands (no more than |S|)."""
+    zeta_rule: Literal["rd3", "stated"] = later("rd3")
+    rates: Literal["rd3", "rded"] = later("rd3")
+    """rd3: `learning_rate` for every student; rded: RDED's rate of each architecture (STUDENT_RATES)."""
+    optimiser: Literal["adamw", "sgd"] = later("adamw")
+    """sgd: with `momentum`, `weight_decay` on every parameter (Minimax, DC-BENCH)."""
+    momentum: float = later(0.9)
+    schedule: Literal["cosine", "cos2", "multistep"] = later("cosine")
+    """cos2: the cosine up to 5/6 of the epochs, then a sixth of its value, falling linearly to 0 (EDC's SSRS);
+    multistep: times `decay` at each of `milestones`."""
+    milestones: tuple[float, ...] = later((2 / 3, 5 / 6))
+    """Shares of the epochs, ascending."""
+    decay: float = later(0.2)
+    ema: float = later(0.0)
+    """Above 0 the test accuracy is that of the parameters' moving average with this decay per step, batch norm's
+    buffers the live ones (EDC: .99)."""
 
     def __post_init__(self) -> None:
         for name, choices in _choices().items():
             if getattr(self, name) not in choices:
                 raise UnknownNameError.of(f"{name} of the protocol", str(getattr(self, name)), choices)
-        for name, (owner, value) in _ONLY_WITH.items():
-            if getattr(self, name) != _defaults()[name] and getattr(self, owner) != value:
+        for name, (owner, values) in _ONLY_WITH.items():
+            if getattr(self, name) != _defaults()[name] and getattr(self, owner) not in values:
                 raise InputError(
-                    f"protocol: {name}={getattr(self, name)!r} would change nothing", f"set `{owner}: {value}`"
+                    f"protocol: {name}={getattr(self, name)!r} would change nothing",
+                    f"set `{owner}: {'` or `'.join(values)}`",
                 )
         if self.label_micro_batch < 0 or self.label_micro_batch == 1 or self.gamma < 0:
             raise InputError(
                 f"protocol: label_micro_batch={self.label_micro_batch}, gamma={self.gamma}",
                 "a part has two views or more (0: the whole batch), gamma is not negative",
+            )
+        if self.loss == "crld" and (self.label_storage != "online" or self.label_batch_norm != "running"):
+            raise InputError(
+                "protocol: crld's strong views have no stored labels, and no parts of a batch",
+                "set `label_storage: online` and `label_batch_norm: running`",
+            )
+        if self.dkd_warmup < 1 or not 0 <= self.ema < 1 or not self.temperature > 0:
+            raise InputError(
+                f"protocol: dkd_warmup={self.dkd_warmup}, ema={self.ema}, temperature={self.temperature}",
+                "use 1 epoch or more, a decay in [0, 1), a temperature above 0",
             )
 
     @property
@@ -147,13 +193,26 @@ class Protocol:
         return replace(self, label=mode, label_pool=pool)
 
     def by_one_teacher(self) -> Protocol:
-        """Soft labels of a single teacher, stored: what a committee member's own worth (its prior) is measured with."""
-        return replace(self, label="soft", label_storage="stored", labeller="teacher", label_pool=(), label_mix="mean")
+        """Soft labels of a single teacher, stored: what a committee member's own worth (its prior) is measured with.
 
-    def for_student(self, same_architecture: bool, images: int) -> Protocol:
-        """The protocol with RD3's batch and smoothing for a student, given the number of images |S|."""
+        crld, which cannot have stored labels, gives way to kl.
+        """
+        loss = {name: _defaults()[name] for name in _SOFT_ONLY if self.loss == "crld" and name not in _LABELLING}
+        changes = {"label_storage": "stored", "labeller": "teacher", "label_pool": (), "label_mix": "mean", **loss}
+        return replace(self, label="soft", **changes)
+
+    def for_student(self, same_architecture: bool, images: int, student: str = "") -> Protocol:
+        """The protocol with RD3's batch and smoothing for a student, given the number of images |S|.
+
+        The rules and `rates` are carried out and back at their defaults: however batch, zeta and rate were stated,
+        equal trainings have equal recipes.
+        """
         batch, zeta = (50, 1.0) if same_architecture else (100, 2.0)
-        return replace(self, batch=min(batch, images), zeta=zeta)
+        batch = self.batch if self.batch_rule == "stated" else batch
+        zeta = self.zeta if self.zeta_rule == "stated" else zeta
+        rate = self.learning_rate if self.rates == "rd3" else STUDENT_RATES.get(student, 1e-3)
+        done: dict[str, Any] = {"batch_rule": "rd3", "zeta_rule": "rd3", "rates": "rd3"}
+        return replace(self, batch=min(batch, images), zeta=zeta, learning_rate=rate, **done)
 
     def evaluated_epochs(self) -> list[int]:
         """Zero-based epochs after which the test accuracy is measured; the last one always is."""
@@ -162,24 +221,36 @@ class Protocol:
         return sorted({*chosen, self.epochs - 1})
 
 
-_SOFT_ONLY = (
-    "labeller",
-    "label_pool",
-    "label_mix",
-    "label_batch_norm",
-    "label_micro_batch",
-    "label_dropout",
-    "loss",
-    "gamma",
-)
-_ONLY_WITH = {
-    "label_pool": ("labeller", "committee"),
-    "label_mix": ("labeller", "committee"),
-    "label_micro_batch": ("label_batch_norm", "batch"),
-    "label_dropout": ("label_batch_norm", "batch"),
-    "gamma": ("loss", "mse_gt"),
+STUDENT_RATES = {
+    "efficientnet_b0": 0.002,
+    "mobilenet_v2": 0.0025,
+    "swin_v2_t": 1e-4,
+    "vit_b_16": 1e-4,
+    "alexnet": 1e-4,
+    "vgg11": 5e-4,
 }
-"""Field to the field and value without which it has no effect."""
+"""RDED's initial rates (RDED:argument.py), 1e-3 for any other student; RD3 states 1e-3 for all."""
+
+_KD = ("dkd", "nkd", "lskd", "crld")
+_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "label_pool": ("labeller", ("committee",)),
+    "label_mix": ("labeller", ("committee",)),
+    "label_micro_batch": ("label_batch_norm", ("batch",)),
+    "label_dropout": ("label_batch_norm", ("batch",)),
+    "gamma": ("loss", ("mse_gt",)),
+    "kd_target": ("loss", _KD),
+    "kd_ce": ("loss", _KD),
+    **{name: ("loss", ("dkd",)) for name in ("dkd_alpha", "dkd_beta", "dkd_warmup")},
+    "nkd_gamma": ("loss", ("nkd",)),
+    "lskd_weight": ("loss", ("lskd",)),
+    **{f"crld_{name}": ("loss", ("crld",)) for name in ("within", "cross", "weak_confidence", "strong_confidence")},
+    "momentum": ("optimiser", ("sgd",)),
+    "milestones": ("schedule", ("multistep",)),
+    "decay": ("schedule", ("multistep",)),
+}
+"""Field to the field and the values without which it has no effect."""
+_LABELLING = ("labeller", "label_pool", "label_mix", "label_batch_norm", "label_micro_batch", "label_dropout")
+_SOFT_ONLY = (*_LABELLING, "loss", *(name for name, (owner, _) in _ONLY_WITH.items() if owner == "loss"))
 
 
 @cache

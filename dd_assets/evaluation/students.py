@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
 from dd_assets.evaluation.given import Training, check
+from dd_assets.evaluation.kd_terms import Truth, kd_loss
 from dd_assets.evaluation.labellers import Labeller, labeller_of, micro_batches
 from dd_assets.evaluation.losses import hard_cutmix, mse_gt, soft_kl
-from dd_assets.evaluation.optimiser import learning_rate, student_optimiser
+from dd_assets.evaluation.optimiser import Average, learning_rate, prepare_moments, student_optimiser
 from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.strong_views import strong_views
 from dd_assets.evaluation.views import SPAN_PIXELS, ViewSchedule, epoch_spans, render, span_geometry
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_assets.randomness import words
@@ -65,6 +67,7 @@ class _Run:
         if training.labeller is not None:
             training.labeller.to(device)
         self.optimiser = student_optimiser(self.model, protocol)
+        self.average = Average(self.model, protocol.ema)
         self.layer_seeds = words(protocol.epochs, training.view_seed, "layers")
         self.epoch = 0
         self.evaluated = protocol.evaluated_epochs()
@@ -80,6 +83,7 @@ class _Run:
         for index, parameter in enumerate(parameters):
             for name, tensor in self.optimiser.state.get(parameter, {}).items():
                 yield f"optimiser/{index}/{name}", tensor
+        yield from ((f"average/{name}", tensor) for name, tensor in self.average.tensors.items())
         yield "curve/loss", self.loss
         yield "curve/hits", self.hits
 
@@ -94,11 +98,7 @@ class _Run:
         state = self.training.checkpoints.load()
         if state is None:
             return
-        for group in self.optimiser.param_groups:
-            for parameter in group["params"]:
-                moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-                step = torch.zeros((), dtype=torch.float32, device=self.device)
-                self.optimiser.state[parameter] = {"step": step, **moments}
+        prepare_moments(self.optimiser, self.training.protocol, self.device)
         with torch.no_grad():
             for name, tensor in self._tensors():
                 tensor.copy_(torch.from_numpy(np.asarray(state[name])))
@@ -135,8 +135,21 @@ class _Run:
         ends = np.cumsum([0, *micro_batches(views, protocol.label_micro_batch if parted else 0)])
         return [slice(int(first), int(last)) for first, last in itertools.pairwise(ends)]
 
-    def step(self, inputs: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> None:
-        """One optimiser step on one batch; base and pasted are rows of the images, int64 (B,).
+    def strong(self, inputs: Tensor, schedule: ViewSchedule, batch: int) -> tuple[Tensor, Tensor] | None:
+        """The strong views of a batch and the labellers' logits on them, for crld alone."""
+        training, protocol = self.training, self.training.protocol
+        if protocol.label != "soft" or protocol.loss != "crld":
+            return None
+        epoch, index = int(schedule.batch_epoch[batch]), int(schedule.batch_index[batch])
+        changed = strong_views(inputs, training.normalisation, training.view_seed, epoch, index)
+        target = self.online(changed, schedule, batch)
+        assert target is not None, "crld has online labels"
+        return changed, target
+
+    def step(
+        self, inputs: Tensor, target: Tensor | None, truth: Truth, strong: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """One optimiser step on one batch; base and pasted of `truth` are rows of the images, int64 (B,).
 
         Gradients of a batch in parts add up to those of its mean loss; loss and hits accumulate on the device.
         """
@@ -144,22 +157,36 @@ class _Run:
         for rows in self.parts(len(inputs)):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.protocol.precision == "bf16"):
                 logits = self.model(inputs[rows])
-            loss = self.loss_of(logits, None if target is None else target[rows], base[rows], pasted[rows], lam)
+                further = None if strong is None else (self.model(strong[0]), strong[1])
+            part = Truth(base=truth.base[rows], pasted=truth.pasted[rows], lam=truth.lam)
+            loss = self.loss_of(logits, None if target is None else target[rows], part, further)
             (loss if len(logits) == len(inputs) else loss * (len(logits) / len(inputs))).backward()
             self.loss[self.epoch].add_(loss.detach(), alpha=len(logits))
-            self.hits[self.epoch].add_((logits.detach().argmax(dim=1) == self.labels[base[rows]]).sum())
+            self.hits[self.epoch].add_((logits.detach().argmax(dim=1) == self.labels[part.base]).sum())
         self.optimiser.step()
+        self.average.update()
 
-    def loss_of(self, logits: Tensor, target: Tensor | None, base: Tensor, pasted: Tensor, lam: float) -> Tensor:
-        """The protocol's loss, mean over the rows; each image's share of it times that image's weight."""
+    def loss_of(
+        self, logits: Tensor, target: Tensor | None, truth: Truth, strong: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """The protocol's loss, mean over the rows; each image's share of it times that image's weight.
+
+        strong: the student's and the labellers' logits on the strong views.
+        """
         protocol, weights = self.training.protocol, self.weights
-        own = None if weights is None else weights[base]
+        own = None if weights is None else weights[truth.base]
+        base, pasted = self.labels[truth.base], self.labels[truth.pasted]
         if target is None:
-            both = None if weights is None else (weights[base], weights[pasted])
-            return hard_cutmix(logits, self.labels[base], self.labels[pasted], lam, protocol.hard_form, both)
+            both = None if weights is None or own is None else (own, weights[truth.pasted])
+            return hard_cutmix(logits, base, pasted, truth.lam, protocol.hard_form, both)
+        if protocol.loss == "kl":
+            return soft_kl(logits, target, protocol.temperature, own)
         if protocol.loss == "mse_gt":
-            return mse_gt(logits, target, self.labels[base], protocol.gamma, own)
-        return soft_kl(logits, target, protocol.temperature, own)
+            return mse_gt(logits, target, base, protocol.gamma, own)
+        students: tuple[Tensor, ...] = (logits,) if strong is None else (logits, strong[0])
+        teachers: tuple[Tensor, ...] = (target,) if strong is None else (target, strong[1])
+        labels = Truth(base=base, pasted=pasted, lam=truth.lam, weights=own)
+        return kd_loss(protocol, students, teachers, labels, self.epoch)
 
     def span(self, span: range) -> None:
         """Train the epochs of `span` that are not done yet; views are rendered together where they are small."""
@@ -186,7 +213,8 @@ class _Run:
                 else:
                     inputs = rendered[rows]
                 target = self.online(inputs, schedule, int(batch)) if logits is None else logits[rows]
-                self.step(inputs, target, base[rows], pasted[rows], float(schedule.lam[batch]))
+                truth = Truth(base=base[rows], pasted=pasted[rows], lam=float(schedule.lam[batch]))
+                self.step(inputs, target, truth, self.strong(inputs, schedule, int(batch)))
             self.finish_epoch()
 
     def finish_epoch(self) -> None:
@@ -194,7 +222,8 @@ class _Run:
         training, epochs = self.training, self.training.protocol.epochs
         if self.epoch in self.evaluated:
             precision = training.protocol.precision
-            hits = evaluate(self.model, self.test_images, self.test_labels, training.normalisation, precision)
+            with self.average.applied():
+                hits = evaluate(self.model, self.test_images, self.test_labels, training.normalisation, precision)
             self.correct = hits.cpu().numpy()
             self.accuracy[self.evaluated.index(self.epoch)] = self.correct.mean()
         done = self.epoch + 1
@@ -228,8 +257,8 @@ def train_student(
 ) -> StudentScore:
     """Train `model` (initialised by the caller, changed in place) and score it; arguments as in `Training`.
 
-    AdamW (betas .9, .999; eps 1e-8), one forward per step, all sums on the device. With a checkpoint the training
-    goes on after its epoch and ends with the same bits as an undisturbed one. Layers that draw random numbers
+    One forward per step (two for crld), all sums on the device. With a checkpoint the training goes on after its epoch
+    and ends with the same bits as an undisturbed one. Layers that draw random numbers
     (dropout) are seeded per epoch from the stream 'layers'; torch's global generator is restored at the end.
     Raises InputError where shapes, labels, views or a batch of one cannot work.
     """

@@ -17,6 +17,8 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
 
 Space = Literal["dataset", "grid"]
+STUDIES = "studies"
+"""The group of the studies' assets, and the first part of their keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,11 @@ class Stage:
     """Inputs that some cells do without, such as the generators that their recipes do not name."""
     unread: Callable[[Cell], frozenset[str]] = lambda cell: frozenset()
     """Those of `skippable` that a cell does without."""
+    optional: tuple[str, ...] = ()
+    """Those of `skippable` that a cell which reads them can do without where they are blocked: a study scores the
+    other methods."""
+    blocked: Callable[[Cell], str] = lambda cell: ""
+    """Why a cell can never apply, or '', as far as its setting tells."""
 
     def reads(self, cell: Cell) -> tuple[str, ...]:
         """The inputs of one cell."""

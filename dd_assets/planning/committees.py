@@ -86,7 +86,7 @@ def _prior_scores(chosen: Setting, names: Sequence[str], engine: Engine) -> dict
         member.require_usable()
         made = _distilled(PRIOR_METHOD, tuned, source, member, engine)
         same = student == tuned.member(name).architecture
-        protocol = tuned.protocol.for_student(same, made.summary["rows"]).by_one_teacher()
+        protocol = tuned.protocol.for_student(same, made.summary["rows"], student).by_one_teacher()
         tables = {
             seed: labels.plan(tuned, made, member, protocol, seed, f"priors {chosen.name} {name}")
             for seed in range(PRIOR_SEEDS)

@@ -32,18 +32,12 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
+from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
+from dd_assets.planning.studies import study_stages
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
 
 __all__ = ["Cell", "Space", "Stage", "protocols", "stage", "stages", "students", "trainings"]
-
-MIN_TRAININGS = 3
-
-
-def trainings(method: Method) -> list[tuple[int, int]]:
-    """(draw, seed) pairs of a cell: one student per draw, at least three in all."""
-    count = max(MIN_TRAININGS, method.draws)
-    return [(seed % method.draws, seed) for seed in range(count)]
 
 
 def _resolve_dataset(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -118,31 +112,7 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
 
 def protocols(cell: Cell, student: str) -> dict[str, Protocol]:
     """Label mode to the protocol under which a student is trained in a cell."""
-    same = student == cell.setting.teacher.architecture
-    images_in_set = cell.ipc * len(cell.setting.classes)
-    base = cell.setting.protocol.for_student(same, images_in_set)
-    return {mode: _for_labels(base, mode, cell.setting) for mode in cell.setting.labels}
-
-
-def _for_labels(protocol: Protocol, mode: str, chosen: Setting) -> Protocol:
-    """Raises InputError naming the setting whose committee cannot give the labels that its protocol asks for."""
-    try:
-        return protocol.for_labels(mode, tuple(choice.key for choice in chosen.committee))  # type: ignore[arg-type]
-    except InputError as error:
-        raise InputError(f"{chosen.name}: {error.problem}", error.remedy) from error
-
-
-def _label_key(draw: int, seed: int, protocol: Protocol) -> str:
-    return f"draw{draw}/seed{seed}/batch{protocol.batch}"
-
-
-def _labellers(protocol: Protocol, inputs: Mapping[str, Reference], engine: Engine) -> dict[str, Manifest]:
-    """The inputs that soft labels come from: the teacher, or members of the committee and what weights them."""
-    found = {}
-    for name in labels.labeller_inputs(protocol.labelling):
-        asset, _, member = name.partition("/")
-        found[name] = usable(engine, inputs[asset], member or asset)
-    return found
+    return {mode: protocol_for(cell, student, cell.setting.protocol, mode) for mode in cell.setting.labels}
 
 
 def _label_assets(entries: Iterable[Setting], storage: str | None = None) -> tuple[str, ...]:
@@ -150,7 +120,7 @@ def _label_assets(entries: Iterable[Setting], storage: str | None = None) -> tup
 
     Raises InputError for a setting whose committee lacks what its protocol asks for, before anything is planned.
     """
-    asked = [_for_labels(entry.protocol, "soft", entry) for entry in entries if "soft" in entry.labels]
+    asked = [for_labels(entry.protocol, "soft", entry) for entry in entries if "soft" in entry.labels]
     chosen = [p for p in asked if p.labeller == "committee" and storage in (None, p.label_storage)]
     return (*(("committee",) if chosen else ()), *(("priors",) if any(p.label_mix == "priors" for p in chosen) else ()))
 
@@ -170,10 +140,10 @@ def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference],
             continue
         for draw, seed in trainings(method):
             source = usable(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}")
-            key = _label_key(draw, seed, protocol)
+            key = label_key(draw, seed, protocol)
             if key not in wanted:
                 expected += labels.estimated_bytes(source.summary["rows"], len(cell.setting.classes), protocol)
-            given = _labellers(protocol, inputs, engine)
+            given = labellers(protocol, inputs, engine)
             wanted[key] = labels.plan(cell.setting, source, given, protocol, seed, f"{asset} {cell.partition} {key}")
     engine.announce(f"{asset} {cell.partition}: {len(wanted)} label tables, about {expected / 1e6:.1f} MB before zstd")
     return reference_of(asset, cell, run_named(wanted, engine), inputs)
@@ -194,10 +164,10 @@ def _resolve_score(
                 "dataset": test,
             }
             if mode == "soft":
-                table = _label_key(draw, seed, protocol)
+                table = label_key(draw, seed, protocol)
                 given["labels"] = usable(engine, inputs[f"{method.name}/soft_labels"], table)
                 if protocol.label_storage == "online":
-                    given |= _labellers(protocol, inputs, engine)
+                    given |= labellers(protocol, inputs, engine)
             key = f"{mode}/draw{draw}/seed{seed}"
             wanted[key] = training.plan(cell.setting, student, protocol, seed, given, f"{asset} {cell.partition} {key}")
     return reference_of(asset, cell, run_named(wanted, engine), inputs)
@@ -313,7 +283,14 @@ def stages() -> dict[str, Stage]:
     known = METHODS()
     order = TopologicalSorter({name: starts_of(method) for name, method in known.items()}).static_order()
     further = (stage for name in order for stage in _method_stages(known[name]))
-    made = [*roots, *committee_stages(), *generator_stages(), reference_latents_stage(), *further]
+    made = [
+        *roots,
+        *committee_stages(),
+        *generator_stages(),
+        reference_latents_stage(),
+        *further,
+        *study_stages(),
+    ]
     return {stage.asset: stage for stage in made}
 
 

@@ -12,7 +12,7 @@ from dd_assets.datasets.registry import Setting, settings
 from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import method
-from dd_assets.planning.cells import declared_parameters
+from dd_assets.planning.cells import STUDIES, declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.explain import explain
@@ -67,9 +67,10 @@ class Planner:
         waiting = []
         for name in stage.reads(cell):
             upstream = input_target(name, cell)
-            if self.visit(upstream).status == "fresh" or upstream in self.found:
+            row = self.visit(upstream)
+            if row.status == "fresh" or upstream in self.found:
                 inputs[name] = self.found[upstream]
-            else:
+            elif row.status != "blocked" or name not in stage.optional:
                 waiting.append(upstream)
         row = self._row(stage, cell, inputs, waiting)
         self.rows[target] = row
@@ -166,6 +167,8 @@ class Planner:
         """Why a cell can never apply, or ''; method limits are known once the dataset is in the store."""
         if stage.space == "dataset":
             return self._without_asset(stage, cell)
+        if stage.group == STUDIES:
+            return stage.blocked(cell)
         student = stage.tags.get("dd/student")
         if student and student not in cell.setting.students:
             return f"{cell.setting.name} does not score {student}"
@@ -194,11 +197,12 @@ def partitions_of(stage: Stage, entry: Setting) -> list[str]:
     return [entry.name] if stage.space == "dataset" else [f"{entry.name}|{ipc}" for ipc in entry.ipc]
 
 
-def all_targets() -> list[Target]:
-    """Every asset partition of the graph, upstream before downstream."""
+def all_targets(with_studies: bool = False) -> list[Target]:
+    """Every asset partition of the graph, upstream before downstream; studies, which are large, only if asked for."""
     return [
         (stage.asset, key)
         for stage in stages().values()
+        if with_studies or stage.group != STUDIES
         for entry in settings().values()
         for key in partitions_of(stage, entry)
     ]

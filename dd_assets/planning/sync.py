@@ -17,6 +17,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 from dd_assets.errors import DDError, InputError
+from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
@@ -198,7 +199,9 @@ def _groups(targets: Sequence[Target]) -> list[list[Target]]:
 
 def _job_name(target: Target) -> str:
     stage = stages()[target[0]]
-    return "datasets_job" if stage.space == "dataset" else f"{stage.tags.get('dd/method', stage.asset)}_job"
+    if stage.space == "dataset":
+        return "datasets_job"
+    return f"{STUDIES}_job" if stage.group == STUDIES else f"{stage.tags.get('dd/method', stage.asset)}_job"
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str:

@@ -13,18 +13,8 @@ from dd_assets.datasets.registry import Setting, settings
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference
-from dd_assets.report.published import published
+from dd_assets.report.published import published, rd3_setting
 from dd_resources.store import ArtefactStore
-
-RD3_SIZES = {
-    "cifar10": 32,
-    "cifar100": 32,
-    "tiny_imagenet": 64,
-    "imagenette": 224,
-    "imagewoof": 224,
-    "imagenet1k": 224,
-}
-"""Pixels per side at which RD3 evaluates each dataset."""
 
 
 def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
@@ -101,7 +91,7 @@ def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest]) -> dic
 
 def _published(setting: Setting, method: str, ipc: int, student: str, label: str) -> float | None:
     """RD3's figure (a fraction) if the setting has RD3's resolution and teacher; never for another network."""
-    if setting.teacher.architecture != "resnet18" or setting.size != RD3_SIZES.get(setting.data):
+    if not rd3_setting(setting):
         return None
     found = published(setting.data, method, ipc, student, label)
     return None if found is None else found.mean

@@ -12,9 +12,12 @@ is unreadable in the text at hand; table 4 is not recoverable.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from dd_assets.datasets.registry import Setting
 
 PAPER_DATASETS = {
     "cifar10": "CIFAR10",
@@ -25,6 +28,16 @@ PAPER_DATASETS = {
     "imagenet1k": "ImageNet-1K",
 }
 """Settings whose data and resolution are the paper's; `imagenette_128` is another resolution and is not among them."""
+
+RD3_SIZES = {
+    "cifar10": 32,
+    "cifar100": 32,
+    "tiny_imagenet": 64,
+    "imagenette": 224,
+    "imagewoof": 224,
+    "imagenet1k": 224,
+}
+"""Pixels per side at which RD3 evaluates each dataset."""
 
 PAPER_METHODS = {
     "random": "Random",
@@ -73,17 +86,42 @@ def published(dataset: str, method: str, ipc: int, student: str, label: str) -> 
     label: 'soft' (KL against one teacher) or 'hard' (one-hot, CE).
     """
     row = _row(dataset, method, ipc, student, label)
-    if row is None:
-        return None
-    # Dividing the printed decimal keeps 16.2 % at the float nearest to 0.162.
-    std = round(float(row["std"]) / 100, 6) if row["std"] else None
-    return Published(mean=round(float(row["mean"]) / 100, 6), std=std, table=int(row["table"]))
+    return None if row is None else _figure(row)
 
 
 def note(dataset: str, method: str, ipc: int, student: str, label: str) -> str:
     """Where the paper contradicts itself about the cell `published` returns, in words; empty if it does not."""
     row = _row(dataset, method, ipc, student, label)
     return row["note"] if row else ""
+
+
+def rd3_setting(chosen: Setting) -> bool:
+    """Whether a setting has RD3's data, resolution and teacher, so that its figures may stand beside the paper's."""
+    return chosen.teacher.architecture == "resnet18" and chosen.size == RD3_SIZES.get(chosen.data)
+
+
+def published_in(
+    table: int, dataset: str, method: str, ipc: int, student: str, named: Mapping[str, str]
+) -> Published | None:
+    """The figure of one table of the paper for a cell in this project's names, or None.
+
+    named: columns label, loss and, where a table has several rows per cell, setting.
+    """
+    try:
+        cell = (PAPER_DATASETS[dataset], PAPER_METHODS[method], str(ipc), PAPER_STUDENTS[student])
+    except KeyError:
+        return None
+    for row in _rows():
+        same = int(row["table"]) == table and (row["dataset"], row["method"], row["ipc"], row["student"]) == cell
+        if same and all(row[column] == value for column, value in named.items()):
+            return _figure(row)
+    return None
+
+
+def _figure(row: Mapping[str, str]) -> Published:
+    # Dividing the printed decimal keeps 16.2 % at the float nearest to 0.162.
+    std = round(float(row["std"]) / 100, 6) if row["std"] else None
+    return Published(mean=round(float(row["mean"]) / 100, 6), std=std, table=int(row["table"]))
 
 
 def all_rows() -> tuple[dict[str, str], ...]:

@@ -53,8 +53,8 @@ def plan(
 def typed_protocol(stated: Any) -> Protocol:
     """A Protocol from its JSON form."""
     fields = plain(stated)
-    typed = {"views": labels.typed_views(fields["views"]), "label_pool": tuple(fields.get("label_pool", ()))}
-    return Protocol(**{**fields, **typed})
+    typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Protocol(**{**typed, "views": labels.typed_views(fields["views"])})
 
 
 def compute(unit: Unit, work: Work) -> Product:

@@ -62,6 +62,11 @@ def test_every_initialisation_depends_on_the_seed_alone(name: str) -> None:
         # torchvision's documentation states these for 1,000 classes.
         ("resnet18", 224, 1000, 11_689_512),
         ("resnet50", 224, 1000, 25_557_032),
+        ("resnet101", 224, 1000, 44_549_160),
+        ("swin_v2_t", 224, 1000, 28_351_570),
+        ("vit_b_16", 224, 1000, 86_567_656),
+        # Instance norm with its own scale and shift has as many parameters as batch norm.
+        ("resnet18_in", 224, 1000, 11_689_512),
         ("mobilenet_v2", 224, 1000, 3_504_872),
         ("shufflenet_v2_x0_5", 224, 1000, 1_366_792),
         ("densenet121", 224, 1000, 7_978_856),
@@ -174,6 +179,8 @@ def test_refusals() -> None:
     # timm would leave the last two rows and columns out without a word.
     with pytest.raises(InputError, match=r"patches of 4 px, these have 30 px.*use 28 px"):
         build_model("vit_micro", classes=2, channels=3, size=30, seed=0)
+    with pytest.raises(InputError, match=r"vit_b_16 cuts images into patches of 16 px, these have 100 px.*use 96 px"):
+        build_model("vit_b_16", classes=2, channels=3, size=100, seed=0)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published CIFAR weights are not on this machine")

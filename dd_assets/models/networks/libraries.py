@@ -14,21 +14,59 @@ from typing import Any
 from torch import nn
 
 from dd_assets.errors import InputError
+from dd_assets.models.networks.own import instance
 
 SMALL = 64
 """Pixels below which a network gets its small form."""
 
 
 def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """torchvision's network of that name without weights, in its small form below 64 px."""
+    """torchvision's network of that name without weights, in its small form below 64 px.
+
+    `resnet18_in` has instance norm in place of batch norm, `vit_b_16` a position table for this size, `swin_v2_micro`
+    is Swin-V2's class with small dimensions. Raises InputError for a size that a transformer's patches do not divide.
+    """
     import torchvision
 
-    model = torchvision.models.get_model(name, weights=None, num_classes=classes)
-    if size < SMALL:
+    if name == "swin_v2_micro":
+        model = _small_swin(classes)
+    else:
+        own: dict[str, dict[str, Any]] = {"resnet18_in": {"norm_layer": instance}, "vit_b_16": {"image_size": size}}
+        patch = _PATCHES.get(name, 1)
+        if size % patch:
+            raise _undivided(name, patch, size)
+        model = torchvision.models.get_model(
+            name.removesuffix("_in"), weights=None, num_classes=classes, **own.get(name, {})
+        )
+    if size < SMALL and name in _SHRINK:
         _SHRINK[name](model)
     if channels != 3:
         _first_convolution(model, channels)
     return model
+
+
+def _small_swin(classes: int) -> nn.Module:
+    """Four layers in two stages, for images of 8 px and more."""
+    from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+
+    return SwinTransformer(
+        patch_size=[2, 2],
+        embed_dim=24,
+        depths=[2, 2],
+        num_heads=[2, 4],
+        window_size=[4, 4],
+        mlp_ratio=2.0,
+        stochastic_depth_prob=0.0,
+        num_classes=classes,
+        block=SwinTransformerBlockV2,
+        downsample_layer=PatchMergingV2,
+    )
+
+
+def _undivided(name: str, patch: int, size: int) -> InputError:
+    return InputError(
+        f"{name} cuts images into patches of {patch} px, these have {size} px", f"use {size // patch * patch} px"
+    )
 
 
 def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
@@ -40,9 +78,7 @@ def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
     micro = name == "vit_micro"
     patch = 16 if not micro else max(2, size // 8) if size % 8 == 0 else 4
     if size % patch:
-        raise InputError(
-            f"{name} cuts images into patches of {patch} px, these have {size} px", f"use {size // patch * patch} px"
-        )
+        raise _undivided(name, patch, size)
     if not micro:
         import timm
 
@@ -119,9 +155,12 @@ def _efficientnet(model: Any) -> None:
     model.features[2][0].block[1][0].stride = (1, 1)
 
 
+_PATCHES = {"vit_b_16": 16, "swin_v2_t": 4}
 _SHRINK: dict[str, Callable[[Any], None]] = {
     "resnet18": _resnet,
+    "resnet18_in": _resnet,
     "resnet50": _resnet,
+    "resnet101": _resnet,
     "mobilenet_v2": _mobilenet,
     "shufflenet_v2_x0_5": _shufflenet,
     "densenet121": _densenet,

@@ -1,0 +1,128 @@
+"""Commands for studies: which there are, what one consists of, computing it, its table.
+
+Belongs here: their options and output. Does not belong: what a study is (dd_assets/studies), computing
+(planning/studies.py), any other command.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dd_assets.cli.common import as_json_option, looking_engine, show
+from dd_assets.cli.computing import syncing
+from dd_assets.errors import InputError
+
+if TYPE_CHECKING:
+    from dd_assets.datasets.registry import Setting
+    from dd_assets.planning.engine import Engine
+    from dd_assets.planning.plan import Target
+    from dd_assets.planning.unit import Manifest
+    from dd_assets.studies.registry import Study
+
+
+@click.command(name="studies")
+@as_json_option
+def list_studies(as_json: bool) -> None:
+    """Which tables and figures of the paper can be computed, and how many cells each has per dataset."""
+    from dd_assets.datasets.registry import settings
+    from dd_assets.studies.registry import studies
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "cells": {name: len(entry.cells(chosen)) for name, chosen in settings().items()},
+            "variants": list(entry.variants),
+            "source": entry.source,
+        }
+        for entry in studies().values()
+    ]
+    if not as_json:
+        rows = [row | {"cells": [f"{name} {count}" for name, count in row["cells"].items()]} for row in rows]
+    show(rows, ("name", "title", "cells", "variants"), as_json, "Studies")
+
+
+@click.command(name="study")
+@click.argument("name")
+@click.option("--dataset", default="digits", show_default=True, help="An enabled dataset setting.")
+@click.option("--ipc", type=int, help="One IPC alone; all of the study's by default.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show the cells and what is missing; compute nothing.")
+@as_json_option
+def run_study(name: str, dataset: str, ipc: int | None, only_plan: bool, as_json: bool) -> None:
+    """Compute what is missing of a study, and print its table beside the published figures."""
+    from dd_assets.datasets.registry import setting
+    from dd_assets.studies.registry import study
+
+    entry, chosen = study(name), setting(dataset)
+    targets = _targets(entry, chosen, ipc)
+    if not only_plan:
+        with syncing(quiet=as_json) as job:
+            job.run(targets)
+    rows = [row for row in table(entry, chosen, looking_engine(), only_plan) if ipc in (None, row["ipc"])]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _print(entry, chosen, rows)
+
+
+def _targets(entry: Study, chosen: Setting, ipc: int | None) -> list[Target]:
+    """The study's partitions in a setting; raises InputError where there is none."""
+    from dd_assets.planning.studies import study_asset
+
+    values = sorted({found.ipc for found in entry.cells(chosen, ipc)})
+    if not values:
+        raise InputError(
+            f"{entry.name} has no cell for {chosen.name}" + (f" at IPC {ipc}" if ipc else ""),
+            f"its IPC values are {list(entry.grid_of(chosen).ipc)}, the setting's {list(chosen.ipc)}",
+        )
+    return [(study_asset(entry.name), f"{chosen.name}|{value}") for value in values]
+
+
+def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dict[str, Any]]:
+    """The study's rows from what the store holds; with `plan` every cell against its present recipe."""
+    from dd_assets.planning.graph import Cell, stages
+    from dd_assets.planning.plan import Planner, input_target
+    from dd_assets.planning.studies import reason_against, status_of, study_asset
+    from dd_assets.report.studies import study_rows
+    from dd_resources.injection import NAMESPACE
+
+    asset, planner = study_asset(entry.name), Planner(engine, NAMESPACE)
+    trainings: dict[str, Manifest] = {}
+    states: dict[str, tuple[str, str]] = {}
+    for ipc in sorted({found.ipc for found in entry.cells(chosen)}):
+        cell = Cell(setting=chosen, ipc=ipc)
+        reference = engine.store.read_reference(NAMESPACE, asset, cell.partition)
+        for key, digest in reference.units.items() if reference and not plan else ():
+            manifest = engine.store.lookup(digest)
+            if manifest is not None:
+                trainings[f"{ipc}/{key}"] = manifest
+        inputs = {}
+        for source in stages()[asset].reads(cell) if plan else ():
+            target = input_target(source, cell)
+            planner.visit(target)
+            if target in planner.found:
+                inputs[source] = planner.found[target]
+        for found in entry.cells(chosen, ipc):
+            reason = "" if plan else reason_against(cell, found)
+            states[f"{ipc}/{found.key}"] = (
+                status_of(entry, cell, found, inputs, engine) if plan else ("blocked" if reason else "missing", reason)
+            )
+    return study_rows(entry, chosen, trainings, states)
+
+
+def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]]) -> None:
+    from dd_assets.report.studies import COLUMNS, shown
+
+    show([shown(row) for row in rows], COLUMNS, False, f"{entry.title} ({entry.name}, {chosen.name})")
+    counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "missing", "waiting", "blocked")}
+    click.echo(f"{len(rows)} cells: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+    for reason in dict.fromkeys(f"{row['method']}: {row['reason']}" for row in rows if row["reason"]):
+        click.echo(f"  {reason}")
+    if all(row["published_mean"] is None for row in rows):
+        click.echo("no published figure stands beside these cells: data, teacher or student are not the paper's")
+
+
+COMMANDS = (list_studies, run_study)

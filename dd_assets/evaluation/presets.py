@@ -1,0 +1,284 @@
+"""Named protocols as data: RD3's, each paper's own recipe, the hard-label protocol, distillation losses with settings.
+
+Belongs here: what a preset changes in a protocol, where that comes from and what of the paper's recipe it leaves out.
+Does not belong: what the fields mean (protocol.py), which study uses a preset (dd_assets/studies).
+
+Sources: `[table 10]` is RD3's; repositories and files as in the method recipes (methods/<name>/recipe.py). A paper's
+recipe is ImageNet-1K's unless `by_data` says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from dd_assets.errors import UnknownNameError
+from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol, Views
+
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named protocol: what it changes in the setting's own."""
+
+    name: str
+    changes: Changes
+    """Fields of Protocol; `views` holds fields of Views."""
+    by_ipc: tuple[tuple[int, Changes], ...] = ()
+    """(largest IPC, changes), ascending; the first that fits applies on top."""
+    by_data: Mapping[str, Changes] = field(default_factory=dict)
+    """Dataset (a setting's `data`) to changes on top of both."""
+    source: str
+    left_out: str = ""
+    """What the source does that this project's protocol cannot."""
+
+
+CROP_08 = {"shuffle_factor": 1, "crop_scale_min": 0.08}
+"""Random resized crops from 8 % of the area with flip and CutMix, before RDED."""
+FACTOR_1 = {"shuffle_factor": 1, "crop_scale_min": 1.0}
+_STATED = {"batch_rule": "stated", "zeta_rule": "stated"}
+_BATCH_1024 = {**_STATED, "batch": 1024, "zeta": 1.0, "epochs": 300, "views": CROP_08}
+_BATCH_128 = {**_BATCH_1024, "batch": 128}
+_HYBRID = {"labeller": "committee"}
+_CIFAR_MIXUP = "CIFAR: its script has Mixup .8, T 30 and padded crops in place of CutMix and resized crops"
+_REPORTS_BEST = "it reports the best epoch on the test set, here a second column"
+
+
+def _cifar(**changes: Any) -> dict[str, Changes]:
+    return {"cifar10": changes, "cifar100": changes}
+
+
+def _paper(name: str, source: str, changes: Changes, left_out: str = "", **further: Any) -> Preset:
+    text = "; ".join(part for part in (left_out, _REPORTS_BEST) if part)
+    return Preset(name=f"paper:{name}", changes=changes, source=source, left_out=text, **further)
+
+
+_SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=FACTOR_1)
+_RDED = {**_STATED, "batch": 100, "zeta": 2.0, "epochs": 300}
+_RDED_BATCHES = ((1, {"batch": 20}), (10, {"batch": 100}), (10**9, {"batch": 200}))
+_RDED_SMALL = {name: {"views": FACTOR_1} for name in ("cifar10", "cifar100", "tiny_imagenet")}
+_CVDD = {
+    **_BATCH_1024,
+    **_HYBRID,
+    "batch": 16,
+    "label_mix": "priors",
+    "label_batch_norm": "batch",
+    "label_micro_batch": 8,
+}
+_INSTANCE_HARD = {
+    "optimiser": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+    "schedule": "multistep",
+    "batch_rule": "stated",
+    "batch": 64,
+    "views": CROP_08,
+}
+_HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (10**9, 1000)))
+_HARD_LEFT_OUT = "ColorJitter .4 and PCA lighting; a second set of classes has two thirds of the epochs"
+
+_OWN = (
+    _paper(
+        "sre2l",
+        "VILA-Lab/SRe2L 8d00cba, validate/train_FKD.py and *small_dataset; RD3 Table 10",
+        _BATCH_1024,
+        _CIFAR_MIXUP,
+        by_data=_SRE2L_CIFAR,
+    ),
+    _paper(
+        "sre2lpp",
+        "Jiacheng8/CV-DD 24097e9: one voter, batch-specific soft labels",
+        {**_BATCH_1024, "batch": 16, "label_batch_norm": "batch", "label_micro_batch": 8},
+    ),
+    _paper("cda", "VILA-Lab/SRe2L 8d00cba, CDA; RD3 Table 10", _BATCH_128),
+    _paper(
+        "dwa",
+        "AngusDujw/Diversity-Driven-Synthesis c5b125f, validation; RD3 Table 10",
+        _BATCH_128,
+        _CIFAR_MIXUP,
+        by_data=_SRE2L_CIFAR,
+    ),
+    _paper("d4m", "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10", _BATCH_1024),
+    _paper(
+        "gvbsm",
+        "shaoshitong/G_VBSM_Dataset_Condensation 1ed80b0, train/train.sh; RD3 Table 10",
+        {**_BATCH_1024, **_HYBRID, "label_mix": "frobenius", "loss": "mse_gt", "gamma": 0.1},
+        "its four labellers by name: the whole committee labels here; CIFAR-100's ConvNet is trained by SGD .1",
+        by_data={
+            "cifar10": {"epochs": 1000, "batch": 100, "gamma": 0.15, "label_mix": "mean"},
+            "cifar100": {"epochs": 1000, "batch": 64, "gamma": 0.15, "label_mix": "mean"},
+        },
+    ),
+    _paper(
+        "edc",
+        "shaoshitong/EDC 80116a7, train scripts; RD3 Table 10 (whose patch shuffle EDC's code does not do)",
+        {
+            **_BATCH_1024,
+            **_HYBRID,
+            "batch": 100,
+            "zeta": 2.0,
+            "loss": "mse_gt",
+            "ema": 0.99,
+            "views": {"shuffle_factor": 1, "crop_scale_min": 0.5},
+        },
+        "its four labellers by name: the whole committee labels here; CIFAR and Tiny-ImageNet: RandAugment",
+        by_data={
+            "cifar10": {"epochs": 1000, "batch": 25, "views": CROP_08},
+            "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2"},
+        },
+    ),
+    _paper(
+        "rded",
+        "LINs-lab/RDED 3f6453d, argument.py and scripts; RD3 Table 10",
+        {**_RDED, "rates": "rded"},
+        "its doubled update of batch norm",
+        by_ipc=_RDED_BATCHES,
+        by_data=_RDED_SMALL,
+    ),
+    _paper(
+        "delt",
+        "its fork of RDED's validation (f2f81ca)",
+        {**_RDED, "rates": "rded", "views": {"shuffle_factor": 1, "crop_scale_min": 0.25}},
+        "RandAugment m6 n2",
+        by_ipc=_RDED_BATCHES,
+    ),
+    _paper(
+        "cvdd",
+        "Jiacheng8/CV-DD 24097e9, validate and its table of eta",
+        _CVDD,
+        "",
+        by_ipc=((10, {"zeta": 1.0}), (10**9, {"zeta": 2.0})),
+        by_data={"cifar10": {"zeta": 1.0}, "imagenet1k": {"zeta": 1.0}},
+    ),
+    _paper(
+        "prism",
+        "its paper's appendix: batch 50 accumulated twice, zeta 2.5, labels as G-VBSM's",
+        {
+            **_BATCH_1024,
+            **_HYBRID,
+            "batch": 100,
+            "zeta": 2.5,
+            "schedule": "cos2",
+            "label_mix": "frobenius",
+            "loss": "mse_gt",
+            "gamma": 0.1,
+            "views": {"shuffle_factor": 1, "crop_scale_min": 0.25},
+        },
+    ),
+    _paper("pca", "Rethinking-Dataset-Compression 91d1ef0 (random images with soft labels)", _BATCH_128),
+    _paper("minimax", "vimar-gu/MinimaxDiffusion, train.py", _INSTANCE_HARD, _HARD_LEFT_OUT, by_ipc=_HARD_EPOCHS),
+)
+
+_KD_IMAGENET: dict[str, Changes] = {
+    "dkd": {"temperature": 1.0},
+    "nkd": {"temperature": 1.0},
+    "lskd": {"temperature": 2.0},
+    "crld": {"temperature": 1.0, "label_storage": "online"},
+}
+_KD_CE = {"dkd": 1.0, "nkd": 1.0, "lskd": 1.0, "crld": 2.0}
+_KD_CIFAR: dict[str, Changes] = {
+    "dkd": {"temperature": 4.0, "dkd_beta": 8.0, "dkd_warmup": 20},
+    "crld": {"temperature": 4.0},
+}
+_KD_CIFAR_CE = {"lskd": 0.1, "crld": 1.0}
+_KD_SOURCE = {
+    "dkd": "mdistiller a08d46f, engine/cfg.py",
+    "nkd": "yzd-v/cls_KD 1e5d48f, losses/nkd.py",
+    "lskd": "sunshangquan/logit-standardization-KD f6e5aa5, tools/train.py",
+    "crld": "haiduo/DeepKD afb5964, configs/imagenet/r34_r18/deepkd_crld.yaml",
+}
+_SMALL = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+"""Datasets whose images are CIFAR's size or smaller: they take the papers' values for CIFAR."""
+
+
+def _kd(loss: str, own: bool) -> Preset:
+    """A distillation loss with its paper's weights; `own` with its cross-entropy on the base label as well."""
+    changes = {"loss": loss, **_KD_IMAGENET[loss]}
+    small = dict(_KD_CIFAR.get(loss, {}))
+    if own:
+        changes |= {"kd_ce": _KD_CE[loss], "kd_target": "base"}
+        small |= {"kd_ce": _KD_CIFAR_CE[loss]} if loss in _KD_CIFAR_CE else {}
+    return Preset(
+        name=f"{'kd_own' if own else 'kd'}:{loss}",
+        changes=changes,
+        by_data=dict.fromkeys(_SMALL, small) if small else {},
+        source=f"{_KD_SOURCE[loss]}; RD3 Table 18 states no setting"
+        + ("" if own else "; as RD3's baseline without cross-entropy, y the teacher's argmax"),
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    entry.name: entry
+    for entry in (
+        Preset(name="rd3", changes={}, source="RD3 Tables 8 and 9: the setting's own protocol"),
+        Preset(name="rded_factor", changes={"views": FACTOR_1}, source="RDED's scripts for CIFAR and Tiny-ImageNet"),
+        Preset(name="rded_rates", changes={"rates": "rded"}, source="RDED:argument.py; RD3 has 1e-3 for all"),
+        *_OWN,
+        Preset(
+            name="igd_hard",
+            changes=_INSTANCE_HARD,
+            by_ipc=_HARD_EPOCHS,
+            source="vimar-gu/MinimaxDiffusion, train.py, which IGD and DAP share; students convnet6_w128_in,"
+            " resnetap10_in and resnet18_in",
+            left_out=_HARD_LEFT_OUT,
+        ),
+        Preset(
+            name="dc_bench",
+            changes={
+                **_INSTANCE_HARD,
+                "milestones": (0.5,),
+                "decay": 0.1,
+                "batch": 256,
+                "epochs": 300,
+                "views": {**FACTOR_1, "cutmix_alpha": 0, "hflip": 0.0},
+            },
+            source="dc_benchmark 2a57711, without augmentation; hard labels, five runs, last epoch",
+            left_out="its optimiser starts anew with the second rate, one epoch later",
+        ),
+        *(_kd(loss, own) for own in (False, True) for loss in _KD_IMAGENET),
+    )
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; raises UnknownNameError."""
+    if name not in PRESETS:
+        raise UnknownNameError.of("protocol preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def apply(protocol: Protocol, name: str, data: str, ipc: int) -> Protocol:
+    """A setting's protocol under a preset, for a dataset and IPC; its name is the preset's. Raises UnknownNameError."""
+    chosen = preset(name)
+    by_ipc = next((changes for limit, changes in chosen.by_ipc if ipc <= limit), {})
+    stated = {**chosen.changes, **by_ipc, **chosen.by_data.get(data, {})}
+    return changed(replace(protocol, name=protocol.name if name == "rd3" else name), stated)
+
+
+def changed(protocol: Protocol, changes: Changes) -> Protocol:
+    """The protocol with fields changed, `views` field by field; raises UnknownNameError for one that does not exist.
+
+    Nothing gives mirror images to a setting that has none, since there a mirror changes the class. Views that equal a
+    preset's take its name and others the name 'own': what they are called depends on what they do, so that equal label
+    tables are computed once.
+    """
+    known = {item.name for item in fields(Protocol)}
+    for name in changes:
+        if name not in known:
+            raise UnknownNameError.of("field of the protocol", name, known)
+    stated = dict(changes)
+    if "views" in stated:
+        stated["views"] = _views(protocol.views, stated["views"])
+    return replace(protocol, **stated)
+
+
+def _views(views: Views, changes: Changes) -> Views:
+    known = {item.name for item in fields(Views)} - {"preset"}
+    for name in changes:
+        if name not in known:
+            raise UnknownNameError.of("field of the views", name, known)
+    made = replace(views, **{**changes, "hflip": min(changes.get("hflip", 1.0), views.hflip)}, preset="")
+    same = [name for name, entry in VIEW_PRESETS.items() if replace(entry, hflip=made.hflip, preset="") == made]
+    return replace(made, preset=same[0] if same else "own")

@@ -1,0 +1,58 @@
+"""From a cell and a protocol to student trainings: what score assets and studies share.
+
+Belongs here: which draws and seeds, whose labels, the two units behind one training. Does not belong: which protocols a
+cell is scored under (graph.py, studies.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dd_assets.datasets.registry import Setting
+from dd_assets.errors import InputError
+from dd_assets.evaluation.protocol import LabelMode, Protocol
+from dd_assets.methods.contract import Method
+from dd_assets.planning.cells import Cell, usable
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.units import labels
+
+MIN_TRAININGS = 3
+
+
+def trainings(method: Method) -> list[tuple[int, int]]:
+    """(draw, seed) pairs of a cell: one student per draw, at least three in all."""
+    count = max(MIN_TRAININGS, method.draws)
+    return [(seed % method.draws, seed) for seed in range(count)]
+
+
+def protocol_for(cell: Cell, student: str, base: Protocol, mode: LabelMode) -> Protocol:
+    """The protocol under which a student is trained in a cell, from a setting's or a variant's.
+
+    Raises InputError naming the setting whose committee cannot give the labels that the protocol asks for.
+    """
+    same = student == cell.setting.teacher.architecture
+    sized = base.for_student(same, cell.ipc * len(cell.setting.classes), student)
+    return for_labels(sized, mode, cell.setting)
+
+
+def for_labels(protocol: Protocol, mode: LabelMode, chosen: Setting) -> Protocol:
+    """The protocol of one label mode in a setting; raises InputError as `protocol_for` does."""
+    try:
+        return protocol.for_labels(mode, tuple(choice.key for choice in chosen.committee))
+    except InputError as error:
+        raise InputError(f"{chosen.name}: {error.problem}", error.remedy) from error
+
+
+def label_key(draw: int, seed: int, protocol: Protocol) -> str:
+    """The name of a label table within its asset partition."""
+    return f"draw{draw}/seed{seed}/batch{protocol.batch}"
+
+
+def labellers(protocol: Protocol, inputs: Mapping[str, Reference], engine: Engine) -> dict[str, Manifest]:
+    """The inputs that soft labels come from: the teacher, or members of the committee and what weights them."""
+    found = {}
+    for name in labels.labeller_inputs(protocol.labelling):
+        asset, _, member = name.partition("/")
+        found[name] = usable(engine, inputs[asset], member or asset)
+    return found

@@ -1,0 +1,235 @@
+"""The `studies/<name>` stages: one asset per study, whose units are score variants.
+
+Belongs here: from a study's cells to student trainings, which cells a setting cannot have and why. Does not belong:
+what a study consists of (dd_assets/studies), its table (report/studies.py), Dagster.
+
+A variant is no node of the graph: its trainings are units of the study's partition under keys that begin with the
+score asset they vary ('sre2l/score_resnet18/T=4/soft/draw0/seed0'). A variant that changes nothing has the recipe of
+that score asset's own training and is found, not computed; so is one that two studies share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dd_assets.datasets.registry import Setting, settings
+from dd_assets.errors import DDError, InputError
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.methods.contract import Facts
+from dd_assets.methods.registry import METHODS
+from dd_assets.models.registry import architecture
+from dd_assets.planning.cells import STUDIES, Cell, Stage, declared_parameters, reference_of, run_named, usable
+from dd_assets.planning.engine import Engine, MissingUnits
+from dd_assets.planning.scoring import label_key, labellers, protocol_for, trainings
+from dd_assets.planning.unit import Manifest, Reference, Unit
+from dd_assets.studies.registry import Study, StudyCell, studies
+from dd_assets.units import dataset, labels, training
+
+FURTHER = ("committee", "priors")
+"""Assets beyond the teacher that labels of some variants come from."""
+
+
+def study_asset(name: str) -> str:
+    """The asset of a study."""
+    return f"{STUDIES}/{name}"
+
+
+def reason_against(cell: Cell, found: StudyCell, facts: Facts | None = None) -> str:
+    """Why a cell of a study cannot be scored in a setting, or ''; more is known with the dataset's facts."""
+    known = METHODS()
+    if found.method not in known:
+        return f"there is no method {found.method}"
+    try:
+        if cell.setting.size < architecture(found.student).min_size:
+            return f"{found.student} needs larger images than {cell.setting.size} px"
+        _protocol(cell, found)
+        if facts is not None:
+            method = known[found.method]
+            return method.reason_against(declared_parameters(method, cell.setting), facts, cell.ipc) or ""
+    except DDError as error:
+        return str(error)
+    return ""
+
+
+def _protocol(cell: Cell, found: StudyCell) -> Protocol:
+    variant = found.variant
+    stated = variant.protocol_of(cell.setting.protocol, found.method, cell.setting.data, cell.ipc)
+    return protocol_for(cell, found.student, stated, variant.label)  # type: ignore[arg-type]
+
+
+def possible(study: Study, cell: Cell, facts: Facts | None = None) -> list[StudyCell]:
+    """The cells of one partition that nothing speaks against."""
+    return [found for found in study.cells(cell.setting, cell.ipc) if not reason_against(cell, found, facts)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """One training to be: everything but its label table."""
+
+    key: str
+    seed: int
+    student: str
+    protocol: Protocol
+    given: dict[str, Manifest]
+    table: str
+    """Key of its label table, '' for hard labels."""
+
+
+def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine) -> list[_Plan]:
+    """The trainings of one cell: same draws and seeds as its score asset."""
+    protocol, source = _protocol(cell, found), inputs[f"{found.method}/synthetic_images"]
+    made = []
+    for draw, seed in trainings(METHODS()[found.method]):
+        given = {
+            "images": usable(engine, source, f"draw{draw}"),
+            "dataset": usable(engine, inputs["dataset"], "dataset"),
+        }
+        made.append(
+            _Plan(
+                key=f"{found.key}/draw{draw}/seed{seed}",
+                seed=seed,
+                student=found.student,
+                protocol=protocol,
+                given=given,
+                table=f"{found.key}/{label_key(draw, seed, protocol)}" if found.variant.label == "soft" else "",
+            )
+        )
+    return made
+
+
+def trained(
+    study: Study, cell: Cell, cells: Iterable[StudyCell], inputs: Mapping[str, Reference], engine: Engine
+) -> dict[str, Manifest]:
+    """The trainings of these cells by key; label tables first, all together, then students. Missing ones are computed.
+
+    Raises MissingUnits from an engine that only looks.
+    """
+    where = f"{study_asset(study.name)} {cell.partition}"
+    plans = [plan for found in cells for plan in _plans(cell, found, inputs, engine)]
+    tables: dict[str, Unit] = {}
+    for plan in plans:
+        if plan.table:
+            given = labellers(plan.protocol, inputs, engine)
+            images, label = plan.given["images"], f"{where} {plan.table}"
+            tables[plan.table] = labels.plan(cell.setting, images, given, plan.protocol, plan.seed, label)
+    made = run_named(tables, engine)
+    wanted = {}
+    for plan in plans:
+        given = dict(plan.given)
+        if plan.table:
+            made[plan.table].require_usable()
+            given["labels"] = made[plan.table]
+            if plan.protocol.label_storage == "online":
+                given |= labellers(plan.protocol, inputs, engine)
+        label = f"{where} {plan.key}"
+        wanted[plan.key] = training.plan(cell.setting, plan.student, plan.protocol, plan.seed, given, label)
+    return run_named(wanted, engine)
+
+
+def _resolve(study: Study, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+    facts = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+    cells = possible(study, cell, facts)
+    for method in sorted({found.method for found in cells}):
+        if f"{method}/synthetic_images" not in inputs:
+            raise InputError(
+                f"{method}/synthetic_images has not been materialized for {cell.partition}",
+                f"`dd-assets study {study.name}` brings what a study reads up to date first",
+            )
+    if not cells:
+        raise InputError(f"{study.name} has no cell that applies to {cell.partition}", "see `dd-assets study --plan`")
+    engine.announce(f"{study_asset(study.name)} {cell.partition}: {len(cells)} cells")
+    return reference_of(study_asset(study.name), cell, trained(study, cell, cells, inputs, engine), inputs)
+
+
+def status_of(
+    study: Study, cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine
+) -> tuple[str, str]:
+    """(status, reason) of one cell against the store, computing nothing: done, missing, waiting or blocked."""
+    described = None
+    if "dataset" in inputs:
+        described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+    reason = reason_against(cell, found, described)
+    if reason:
+        return "blocked", reason
+    needed = ["dataset", f"{found.method}/synthetic_images", *_read_for_labels(cell, [found])]
+    waiting = [name for name in needed if name not in inputs]
+    if waiting:
+        return "waiting", f"for {', '.join(waiting)}"
+    try:
+        trained(study, cell, [found], inputs, engine)
+    except MissingUnits as missing:
+        return "missing", f"{len(missing.units)} {missing.units[0].name} units to compute"
+    return "done", ""
+
+
+def _read_for_labels(cell: Cell, cells: Iterable[StudyCell]) -> set[str]:
+    """The assets that the soft labels of these cells come from."""
+    soft = [_protocol(cell, found).labelling for found in cells if found.variant.label == "soft"]
+    return {name.split("/")[0] for labelling in soft for name in labels.labeller_inputs(labelling)}
+
+
+def _unread(study: Study, cell: Cell) -> frozenset[str]:
+    """Of a stage's inputs those that no possible cell of a partition reads."""
+    cells = possible(study, cell)
+    read = {f"{found.method}/synthetic_images" for found in cells} | _read_for_labels(cell, cells)
+    return frozenset((*_images(study), *FURTHER)) - read
+
+
+def _images(study: Study) -> tuple[str, ...]:
+    """The image assets that some enabled setting's grid names, in the order of the method registry."""
+    named = {name for chosen in settings().values() for name in study.grid_of(chosen).method}
+    return tuple(f"{name}/synthetic_images" for name in METHODS() if name in named)
+
+
+def _further(study: Study) -> tuple[str, ...]:
+    """Those of FURTHER that variants, or protocols of enabled settings, ask for: edges, whether or not all apply."""
+    protocols = [chosen.protocol for chosen in settings().values()]
+
+    def asked(name: str, value: str) -> bool:
+        by_setting = any(getattr(protocol, name) == value for protocol in protocols)
+        return by_setting or any(variant.states(name, value) for variant in study.variants.values())
+
+    wanted = {"committee": asked("labeller", "committee"), "priors": asked("label_mix", "priors")}
+    return tuple(name for name in FURTHER if wanted[name])
+
+
+def _blocked(study: Study, cell: Cell) -> str:
+    if possible(study, cell):
+        return ""
+    reasons = dict.fromkeys(reason_against(cell, found) for found in study.cells(cell.setting, cell.ipc))
+    return next(iter(reasons), f"{study.name} has no IPC {cell.ipc} for {cell.setting.name}")
+
+
+def _stage(study: Study) -> Stage:
+    images, further = _images(study), _further(study)
+    return Stage(
+        asset=study_asset(study.name),
+        space="grid",
+        inputs=("dataset", "teacher", *further, *images),
+        resolve=lambda cell, inputs, engine: _resolve(study, cell, inputs, engine),
+        unit_kind="training",
+        checks=(
+            ("finite_loss", True, "no training diverged"),
+            ("above_chance", False, "test accuracy two standard errors above chance"),
+        ),
+        description=f"{study.title}\n\n{study.source}",
+        group=STUDIES,
+        kinds=("pytorch",),
+        tags={"dd/study": study.name},
+        skippable=(*further, *images),
+        unread=lambda cell: _unread(study, cell),
+        optional=images,
+        blocked=lambda cell: _blocked(study, cell),
+    )
+
+
+def study_stages() -> list[Stage]:
+    """One stage per shipped study."""
+    return [_stage(study) for study in studies().values()]
+
+
+def settings_of(study: Study) -> list[Setting]:
+    """The enabled settings in which some cell of a study applies."""
+    cells = ((chosen, Cell(setting=chosen, ipc=ipc)) for chosen in settings().values() for ipc in chosen.ipc)
+    return list({chosen.name: chosen for chosen, cell in cells if possible(study, cell)}.values())

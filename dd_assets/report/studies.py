@@ -1,0 +1,117 @@
+"""A study's table: measured accuracies beside the figures the paper prints for the same cells.
+
+Belongs here: rows and their Markdown. Does not belong: the paper's figures (published.py), computing
+(planning/studies.py), torch.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dd_assets.datasets.registry import Setting
+from dd_assets.planning.unit import Manifest
+from dd_assets.report.published import Published, published_in, rd3_setting
+from dd_assets.studies.registry import Study, StudyCell
+
+AXES = ("dataset", "ipc", "method", "student", "variant", "label")
+COLUMNS = (*AXES, "accuracy", "best", "draws", "seeds", "paper", "z")
+"""What a printed table shows; JSON has all fields."""
+
+
+def study_rows(
+    study: Study, chosen: Setting, trainings: Mapping[str, Manifest], states: Mapping[str, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """One row per cell of a study in a setting, in the order of its axes; accuracies are fractions.
+
+    trainings: keys '<ipc>/<cell key>/draw…/seed…' to manifests. states: '<ipc>/<cell key>' to (status, reason) where
+    there is nothing to show. A published figure stands beside a cell only where data, resolution, teacher and student
+    are RD3's.
+    """
+    return [_row(study, chosen, found, trainings, states) for found in study.cells(chosen)]
+
+
+def _row(
+    study: Study,
+    chosen: Setting,
+    found: StudyCell,
+    trainings: Mapping[str, Manifest],
+    states: Mapping[str, tuple[str, str]],
+) -> dict[str, Any]:
+    key = f"{found.ipc}/{found.key}"
+    own = {name: manifest for name, manifest in trainings.items() if name.startswith(f"{key}/")}
+    status, reason = ("done", "") if own else states.get(key, ("missing", ""))
+    printed = printed_for(study, chosen, found)
+    row: dict[str, Any] = {
+        "dataset": chosen.name,
+        "ipc": found.ipc,
+        "method": found.method,
+        "student": found.student,
+        "variant": found.variant.name,
+        "label": found.variant.label,
+        "status": status,
+        "reason": reason,
+        "published_mean": printed.mean if printed else None,
+        "published_std": printed.std if printed else None,
+        "published_table": printed.table if printed else None,
+        "accuracy_mean": None,
+        "accuracy_std": None,
+        "best_mean": None,
+        "draws": 0,
+        "seeds": 0,
+        "z": None,
+        "recipes": {name.removeprefix(f"{key}/"): manifest.recipe_digest for name, manifest in own.items()},
+    }
+    return row | _measured(own, printed) if own else row
+
+
+def _measured(own: Mapping[str, Manifest], printed: Published | None) -> dict[str, Any]:
+    accuracies = [manifest.summary["accuracy"] for manifest in own.values()]
+    mean = statistics.mean(accuracies)
+    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+    parts = [name.rsplit("/", 2)[1:] for name in own]
+    return {
+        "accuracy_mean": mean,
+        "accuracy_std": spread,
+        "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in own.values()),
+        "draws": len({draw for draw, _ in parts}),
+        "seeds": len({seed for _, seed in parts}),
+        "z": z_score(mean, spread, printed),
+    }
+
+
+def z_score(mean: float, spread: float | None, printed: Published | None) -> float | None:
+    """(ours - the paper's) / sqrt(s_ours^2 + s_paper^2), or None where either spread is unknown or both are 0."""
+    if printed is None or printed.std is None or spread is None or not (spread or printed.std):
+        return None
+    return (mean - printed.mean) / math.hypot(spread, printed.std)
+
+
+def printed_for(study: Study, chosen: Setting, found: StudyCell) -> Published | None:
+    """The paper's figure for a cell of its own table, or None."""
+    named = found.variant.published
+    if study.table is None or not named or not rd3_setting(chosen):
+        return None
+    return published_in(study.table, chosen.data, found.method, found.ipc, found.student, named)
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row as text, accuracies in percent: the columns of a printed table."""
+    spread = "" if row["accuracy_std"] is None else f" ± {100 * row['accuracy_std']:.1f}"
+    paper = "" if row["published_std"] is None else f" ± {100 * row['published_std']:.1f}"
+    done = row["accuracy_mean"] is not None
+    texts = {
+        "accuracy": f"{100 * row['accuracy_mean']:.1f}{spread}" if done else row["status"],
+        "best": f"{100 * row['best_mean']:.1f}" if done else "–",
+        "paper": "–" if row["published_mean"] is None else f"{100 * row['published_mean']:.1f}{paper}",
+        "z": "–" if row["z"] is None else f"{row['z']:+.1f}",
+    }
+    return {name: texts.get(name, str(row.get(name))) for name in COLUMNS}
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(shown(row).values())} |" for row in rows)])

@@ -1,0 +1,211 @@
+"""Studies as data: which score variants a table or figure of RD3 consists of.
+
+Belongs here: reading and checking the files beside this one, expanding one into rows; light, no torch.
+Does not belong: from a row to units (planning/studies.py), tables (report/studies.py).
+
+A file states axes (method, ipc, student) and variants, each a change of the protocol. Their product are the study's
+cells; `smaller` states a grid of its own for a dataset that is not the paper's, with its number of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dd_assets.datasets.registry import Setting
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.evaluation.presets import PRESETS, apply, changed, preset
+from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.methods.registry import METHODS
+
+FOLDER = Path(__file__).parent
+FIELDS = ("title", "source", "table", "datasets", "method", "ipc", "student", "variants", "smaller")
+VARIANT_FIELDS = ("label", "preset", "protocol", "students", "published")
+GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
+OWN_METHOD = "{method}"
+"""In a preset's name: the cell's own method, or the one it is a variant of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way of scoring: a label mode and a change of the setting's protocol."""
+
+    name: str
+    label: str = "soft"
+    preset: str = "rd3"
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    students: tuple[str, ...] = ()
+    """The only students it applies to; () stands for all."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """Columns label, loss and setting of its rows in report/published.csv; empty: not published as figures."""
+
+    def states(self, name: str, value: str) -> bool:
+        """Whether the variant, or any preset it may name, sets a field of the protocol to a value."""
+        named = [entry.changes for key, entry in PRESETS.items() if key == self.preset]
+        if OWN_METHOD in self.preset:
+            head = self.preset.split(OWN_METHOD)[0]
+            named = [entry.changes for key, entry in PRESETS.items() if key.startswith(head)]
+        return any(stated.get(name) == value for stated in (self.protocol, *named))
+
+    def protocol_of(self, base: Protocol, method: str, data: str, ipc: int) -> Protocol:
+        """A setting's protocol under this variant; raises UnknownNameError for a method without the preset."""
+        known = METHODS().get(method)
+        own = known.variant_of or method if known else method
+        return changed(apply(base, self.preset.replace(OWN_METHOD, own), data, ipc), self.protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The axes of one dataset."""
+
+    method: tuple[str, ...]
+    ipc: tuple[int, ...]
+    student: tuple[str, ...]
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCell:
+    """One number of a table: a method's images, scored in one way."""
+
+    method: str
+    ipc: int
+    student: str
+    variant: Variant
+
+    @property
+    def key(self) -> str:
+        """Its rows' common beginning: the score asset whose variant it is, the variant, the label mode."""
+        return f"{self.method}/score_{self.student}/{self.variant.name}/{self.variant.label}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One table or figure."""
+
+    name: str
+    title: str
+    source: str
+    """Which part of the paper, and what of it is a choice of this project."""
+    table: int | None
+    """Its number in report/published.csv."""
+    datasets: tuple[str, ...]
+    """The paper's; settings with that data have the paper's grid."""
+    grid: Grid
+    variants: Mapping[str, Variant]
+    smaller: Mapping[str, Grid]
+    """Setting to a grid of its own."""
+    stated_cells: Mapping[str, int]
+    """Setting to the number of cells that the file states for it."""
+
+    def grid_of(self, chosen: Setting) -> Grid:
+        """The axes in a setting: its own, the paper's, or the paper's with the setting's students and IPC values."""
+        if chosen.name in self.smaller:
+            return self.smaller[chosen.name]
+        if chosen.data in self.datasets:
+            return self.grid
+        return replace(self.grid, student=chosen.students)
+
+    def cells(self, chosen: Setting, ipc: int | None = None) -> list[StudyCell]:
+        """The cells of a setting (of one IPC), in the order of the axes; IPC values that it lacks are left out."""
+        grid = self.grid_of(chosen)
+        return [
+            StudyCell(method=method, ipc=value, student=student, variant=variant)
+            for value in grid.ipc
+            if value in chosen.ipc and ipc in (None, value)
+            for method in grid.method
+            for student in grid.student
+            for variant in (self.variants[name] for name in grid.variants)
+            if not variant.students or student in variant.students
+        ]
+
+
+@cache
+def studies() -> dict[str, Study]:
+    """Every shipped study by name, in the order of the file names' numbers."""
+    paths = sorted(FOLDER.glob("*.yaml"), key=lambda path: (path.stem.rsplit("_", 1)[0], int(path.stem.split("_")[-1])))
+    return {path.stem: read_study(path) for path in paths}
+
+
+def study(name: str) -> Study:
+    """The study of that name; raises UnknownNameError."""
+    if name not in studies():
+        raise UnknownNameError.of("study", name, studies())
+    return studies()[name]
+
+
+def read_study(path: Path) -> Study:
+    """A study from its file; raises InputError or UnknownNameError naming file and field."""
+    import yaml
+
+    where = path.name
+    try:
+        stated = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
+    _known(where, stated, FIELDS)
+    variants = {
+        str(name): _variant(f"{where}, variant {name}", str(name), own or {})
+        for name, own in stated["variants"].items()
+    }
+    grid = _grid(where, stated, {}, variants)
+    smaller = stated.get("smaller", {})
+    for name, fields in smaller.items():
+        _known(f"{where}, smaller, {name}", fields, GRID_FIELDS)
+    return Study(
+        name=path.stem,
+        title=stated["title"],
+        source=stated["source"],
+        table=stated.get("table"),
+        datasets=tuple(stated["datasets"]),
+        grid=grid,
+        variants=variants,
+        smaller={name: _grid(f"{where}, smaller, {name}", own, stated, variants) for name, own in smaller.items()},
+        stated_cells={name: own["cells"] for name, own in smaller.items()},
+    )
+
+
+def _known(where: str, stated: Any, names: Sequence[str]) -> None:
+    if not isinstance(stated, dict):
+        raise InputError(f"{where} must be a mapping", f"its fields: {', '.join(names)}")
+    for name in stated:
+        if name not in names:
+            raise UnknownNameError.of(f"field of {where}", str(name), names)
+
+
+def _grid(where: str, stated: Mapping[str, Any], base: Mapping[str, Any], variants: Mapping[str, Variant]) -> Grid:
+    """Axes as stated, else the paper's."""
+    axes = {name: tuple(stated.get(name, base.get(name, ()))) for name in ("method", "ipc", "student")}
+    chosen = stated.get("variants", list(variants))
+    names = tuple(variants) if isinstance(chosen, dict) else tuple(str(name) for name in chosen)
+    for name in names:
+        if name not in variants:
+            raise UnknownNameError.of(f"variant of {where}", name, variants)
+    empty = [name for name, values in axes.items() if not values]
+    if empty:
+        raise InputError(f"{where}: no {empty[0]}", "give a list of one or more")
+    return Grid(variants=names, **axes)
+
+
+def _variant(where: str, name: str, stated: Mapping[str, Any]) -> Variant:
+    """A variant whose preset and protocol fields exist; raises UnknownNameError for others."""
+    _known(where, stated, VARIANT_FIELDS)
+    if "/" in name:
+        raise InputError(f"{where}: a name with '/'", "it is part of a key; use '-'")
+    made = Variant(
+        name=name,
+        label=stated.get("label", "soft"),
+        preset=stated.get("preset", "rd3"),
+        protocol=stated.get("protocol", {}),
+        students=tuple(stated.get("students", ())),
+        published=stated.get("published", {}),
+    )
+    if made.label not in ("soft", "hard"):
+        raise UnknownNameError.of(f"label of {where}", made.label, ("soft", "hard"))
+    if OWN_METHOD not in made.preset:
+        base = apply(Protocol(views=VIEW_PRESETS["rd3"]), preset(made.preset).name, "", 1)
+        changed(base, made.protocol)
+    return made

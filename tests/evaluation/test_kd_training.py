@@ -1,0 +1,161 @@
+"""Students under the distillation losses, other optimisers and averages: they resume with the same bits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dd_assets.evaluation.optimiser import Average, learning_rate
+from dd_assets.evaluation.protocol import STUDENT_RATES, VIEW_PRESETS, Protocol, Views
+from dd_assets.evaluation.strong_views import STRENGTH, TABLE, strong_views
+from dd_assets.evaluation.students import train_student
+from dd_assets.progress import NoCheckpoints
+from tests.evaluation.helpers import GREY, convnet, images, two_tone
+
+VIEWS = Views(preset="test", shuffle_factor=1, crop_scale_min=1.0, hflip=0.0)
+
+
+def train(checkpoints: Any = None, seed: int = 0, **changes: Any) -> tuple[Any, torch.nn.Module]:
+    """A small student on ten images of two classes; soft labels by a network of another seed, online."""
+    torch.set_num_threads(1)
+    stated = {"views": VIEWS, "epochs": 6, "batch": 5, "window_step": 1, "label_storage": "online", **changes}
+    model = convnet(channels=1, classes=2, seed=1)
+    data = two_tone(10, seed=0)
+    score = train_student(
+        model,
+        images_u8=data.images,
+        labels=data.labels,
+        protocol=Protocol(**stated),
+        view_seed=seed,
+        test=two_tone(40, seed=1),
+        normalisation=GREY,
+        teacher=convnet(channels=1, classes=2, seed=2),
+        checkpoints=checkpoints or NoCheckpoints(),
+    )
+    return score, model
+
+
+class _Memory:
+    """Keeps the checkpoint after a chosen number of epochs and, when told to, stops there."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.state = epoch, None
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        return self.state
+
+    def save(self, state: dict[str, np.ndarray]) -> None:
+        if int(state["epoch"]) == self.epoch:
+            self.state = {name: np.array(value) for name, value in state.items()}
+
+    def clear(self) -> None:
+        self.state = None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "dkd", "temperature": 4.0, "dkd_warmup": 3},
+        {"loss": "crld", "temperature": 4.0, "kd_ce": 1.0},
+        {
+            "optimiser": "sgd",
+            "schedule": "multistep",
+            "learning_rate": 0.01,
+            "label": "hard",
+            "label_storage": "stored",
+        },
+        {"ema": 0.9, "schedule": "cos2"},
+    ],
+    ids=["dkd", "crld", "sgd", "ema"],
+)
+def test_a_training_cut_after_three_epochs_ends_with_the_same_bits(changes: dict[str, Any]) -> None:
+    memory = _Memory(3)
+    whole, first = train(memory, **changes)
+    assert memory.state is not None
+    again, second = train(memory, **changes)
+    assert np.array_equal(whole.loss_curve[3:], again.loss_curve[3:])
+    assert np.array_equal(whole.correct, again.correct)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert np.isfinite(whole.loss_curve).all()
+
+
+def test_crld_sees_strong_views_and_costs_two_forwards() -> None:
+    """With no weight on anything but the cross-entropy, its strong term alone tells the curve from NKD's (weight 0)."""
+    only_ce = {"kd_ce": 1.0, "kd_target": "base", "temperature": 1.0}
+    strong, _ = train(loss="crld", crld_within=0.0, crld_cross=0.0, **only_ce)
+    plain, _ = train(loss="lskd", lskd_weight=0.0, **only_ce)
+    assert strong.loss_curve[0] > 1.5 * plain.loss_curve[0]
+
+
+def test_strong_views_are_drawn_per_image_and_repeat_by_key() -> None:
+    pixels = torch.from_numpy(images(12, 8, 1)).permute(0, 3, 1, 2).float()
+    inputs = (pixels / 255 - 0.5) / 0.25
+    one, same, other = (strong_views(inputs, GREY, 3, epoch, 0) for epoch in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    # 14 operations twice: one in 196 views is left as it was.
+    assert sum(not torch.equal(one[k], inputs[k]) for k in range(12)) >= 8
+    # A prefix of the batch would draw other words for its second operation, so the batch is part of the key's meaning.
+    assert one.shape == inputs.shape
+
+
+def test_strong_operations_at_magnitude_ten_of_thirty() -> None:
+    """Brightness 1 +- .3, solarize from 170, posterize to 7 bits; a wrong scale of magnitudes gives other bytes."""
+    grey = torch.full((1, 1, 4, 4), 100, dtype=torch.uint8)
+    assert pytest.approx(1 / 3) == STRENGTH
+    assert [int(TABLE["brightness"](grey, sign)[0, 0, 0, 0]) for sign in (1, -1)] == [130, 70]
+    bright = torch.tensor([169, 171], dtype=torch.uint8).view(1, 1, 1, 2)
+    assert TABLE["solarize"](bright, 1).flatten().tolist() == [169, 84]
+    assert int(TABLE["posterize"](grey + 1, 1)[0, 0, 0, 0]) == 100
+    shifted = TABLE["translate_x"](torch.arange(32, dtype=torch.uint8).expand(1, 1, 32, 32).contiguous(), 1)
+    # 150 / 331 * 32 / 3 = 4.8 pixels, cut to 4.
+    assert shifted[0, 0, 0].tolist()[:6] == [0, 0, 0, 0, 0, 1]
+
+
+def test_schedules_in_closed_form() -> None:
+    stated = Protocol(views=VIEWS, epochs=12, zeta=2.0, schedule="cos2")
+    cosine = 0.0005 * (1 + math.cos(math.pi * 10 / 24))
+    assert learning_rate(stated, 10) == pytest.approx(cosine)
+    # At 5/6 of the epochs the cosine; one epoch later its value times 1/12, where the cosine would have fallen by 12 %.
+    assert learning_rate(stated, 11) == pytest.approx(cosine / 12)
+    steps = Protocol(views=VIEWS, epochs=12, schedule="multistep", optimiser="sgd", learning_rate=0.01)
+    assert [round(learning_rate(steps, epoch), 6) for epoch in (0, 7, 8, 9, 10, 11)] == [
+        0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004
+    ]  # fmt: skip
+
+
+def test_the_average_moves_by_one_minus_its_decay_and_gives_the_live_weights_back() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(1.0)
+    average = Average(model, 0.75)
+    model.weight.data.fill_(3.0)
+    average.update()
+    with average.applied():
+        assert model.weight.item() == pytest.approx(0.75 * 1 + 0.25 * 3)
+    assert model.weight.item() == 3.0
+    assert Average(model, 0.0).tensors == {}
+
+
+def test_stated_sizes_and_rates_are_carried_out_and_leave_no_mark() -> None:
+    plain = Protocol(views=VIEW_PRESETS["rd3"])
+    assert Protocol(views=VIEW_PRESETS["rd3"], batch_rule="stated", batch=50, zeta=1.0).for_student(
+        True, 500
+    ) == plain.for_student(True, 500)
+    wide = Protocol(views=VIEW_PRESETS["rd3"], batch_rule="stated", batch=1024).for_student(False, 500)
+    assert (wide.batch, wide.zeta) == (500, 2.0)
+    slow = Protocol(views=VIEW_PRESETS["rd3"], zeta_rule="stated", zeta=1.5).for_student(False, 500)
+    assert (slow.batch, slow.zeta) == (100, 1.5)
+    rates = Protocol(views=VIEW_PRESETS["rd3"], rates="rded")
+    assert rates.for_student(False, 500, "mobilenet_v2").learning_rate == STUDENT_RATES["mobilenet_v2"] == 0.0025
+    assert rates.for_student(True, 500, "resnet18") == plain.for_student(True, 500)
+
+
+def test_hard_labels_keep_nothing_of_a_distillation_loss() -> None:
+    stated = Protocol(views=VIEWS, loss="crld", label_storage="online", kd_ce=2.0, crld_within=1.0)
+    assert stated.for_labels("hard") == Protocol(views=VIEWS, label="hard")
+    assert stated.by_one_teacher() == Protocol(views=VIEWS)

@@ -1,0 +1,118 @@
+"""Studies as data: what ships is complete and states what it costs; what is wrong in a file is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.errors import DDError, InputError, UnknownNameError
+from dd_assets.methods.registry import METHODS
+from dd_assets.models.registry import ARCHITECTURES
+from dd_assets.planning.cells import Cell
+from dd_assets.planning.studies import reason_against
+from dd_assets.report.published import PAPER_STUDENTS, all_rows, published_in
+from dd_assets.studies.registry import read_study, studies, study
+
+TABLES = (1, 2, 3, 5, 6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
+FIGURES = (1, 2, 4, 5, 6, 7, 8)
+DIGITS = CATALOGUE["digits"]
+
+
+def test_every_table_and_figure_of_the_paper_ships() -> None:
+    assert list(studies()) == [f"rd3_figure_{n}" for n in FIGURES] + [f"rd3_table_{n}" for n in TABLES]
+    assert all(entry.table == n for n in TABLES for entry in [study(f"rd3_table_{n}")])
+
+
+@pytest.mark.parametrize("name", studies())
+def test_the_smaller_grid_states_its_cells_and_all_apply(name: str) -> None:
+    entry = study(name)
+    cells = entry.cells(DIGITS)
+    assert len(cells) == entry.stated_cells["digits"]
+    assert len({(found.ipc, found.key) for found in cells}) == len(cells)
+    for found in cells:
+        assert not reason_against(Cell(setting=DIGITS, ipc=found.ipc), found)
+        assert found.method in METHODS()
+        # A small family member never bears a name of the paper's.
+        assert found.student in ARCHITECTURES
+        assert found.student not in PAPER_STUDENTS
+
+
+def test_all_smaller_grids_together_are_130_cells() -> None:
+    assert sum(len(entry.cells(DIGITS)) for entry in studies().values()) == 130
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_every_figure_the_paper_prints_in_a_table_has_its_cell(number: int) -> None:
+    """Cells of the paper's grid, looked up in published.csv, are as many as its rows of that table."""
+    entry = study(f"rd3_table_{number}")
+    found = set()
+    for data in entry.datasets:
+        for ipc in entry.grid.ipc:
+            for method in entry.grid.method:
+                for student in entry.grid.student:
+                    for variant in entry.variants.values():
+                        printed = published_in(number, data, method, ipc, student, variant.published)
+                        if printed is not None:
+                            found.add((data, ipc, method, student, variant.name))
+    assert len(found) == sum(row["table"] == str(number) for row in all_rows())
+
+
+def test_variants_of_one_cell_are_told_apart_in_table_12() -> None:
+    named = [variant.published for variant in study("rd3_table_12").variants.values()]
+    means = [published_in(12, "imagenet1k", "sre2l", 10, "resnet18", entry) for entry in named]
+    assert [entry.mean if entry else None for entry in means] == [0.266, 0.352, 0.383, 0.402]
+
+
+def test_a_setting_that_is_neither_the_papers_nor_stated_gets_its_own_students_and_ipc() -> None:
+    mine = replace(CATALOGUE["mnist"], ipc=(10, 20))
+    cells = study("rd3_table_3").cells(mine)
+    assert cells == []
+    cells = study("rd3_table_1").cells(mine)
+    assert {found.ipc for found in cells} == {10}
+    assert {found.student for found in cells} == set(mine.students)
+
+
+GOOD = """
+title: Test
+source: own
+datasets: [imagenet1k]
+method: [random]
+ipc: [1]
+student: [resnet18]
+variants:
+  one: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "match"),
+    [
+        (GOOD + "colour: red", UnknownNameError, "unknown field of x.yaml 'colour'"),
+        (GOOD.replace("one: {}", "one: {preset: 'kd:dk'}"), UnknownNameError, "did you mean 'kd:dkd'"),
+        (GOOD.replace("one: {}", "one: {protocol: {temperatur: 3}}"), UnknownNameError, "did you mean 'temperature'"),
+        (GOOD.replace("one: {}", "one: {protocol: {kd_ce: 1.0}}"), InputError, "would change nothing"),
+        (GOOD.replace("one: {}", "one: {label: softer}"), UnknownNameError, "unknown label"),
+        (GOOD.replace("one: {}", "a/b: {}"), InputError, "a name with '/'"),
+        (GOOD.replace("[random]", "[]"), InputError, "no method"),
+        (GOOD + "smaller: {digits: {cells: 1, variants: [two]}}", UnknownNameError, "unknown variant"),
+        (GOOD + "x: [", InputError, "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, kind: type[DDError], match: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(kind, match=match):
+        read_study(path)
+
+
+def test_cells_that_cannot_be_say_why() -> None:
+    cell = Cell(setting=DIGITS, ipc=10)
+    found = study("rd3_table_18").cells(DIGITS)[0]
+    assert "no method dc" in reason_against(cell, replace(found, method="dc"))
+    assert "larger images" in reason_against(cell, replace(found, student="vit_tiny_patch16_224"))
+    hybrid = next(k for k in study("rd3_table_5").cells(DIGITS) if k.variant.name == "hybrid")
+    alone = Cell(setting=replace(DIGITS, committee=()), ipc=1)
+    assert "committee" in reason_against(alone, hybrid)
