@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dd_assets.planning.unit import Manifest
 
 Lookup = Callable[[str], Manifest | None]
@@ -104,16 +106,16 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
     rows: the leaderboard's of one dataset and student, all IPC and label modes; overridden ones are left out. Soft
     labels appear twice where `teacher_bytes` is known: as stored, and as the teacher with which their seed makes them
     anew (label `soft, from seed and teacher`), which has the same accuracy. `front`: no fewer bytes do as well.
-    `control` is what random images reach at so many bytes, from the least to the most that was tried: the better of the
-    label modes, linear in log bytes between IPC values; None outside. `gain`: how much better the row is.
+    `control` is what random images reach with so many bytes, from the least to the most that was tried: the best of the
+    label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
+    `gain`: how much better the row is.
     """
     points = [point for row in rows if row["declared"] and row["accuracy_mean"] is not None for point in _points(row)]
     fronts = pareto_front([(point["bytes"], point["accuracy"]) for point in points])
     ladders = _ladders([point for point in points if point["method"] == control])
     for point, front in zip(points, fronts, strict=True):
-        reached = [r for ladder in ladders if (r := _between(ladder, point["bytes"])) is not None]
         point["front"] = front
-        point["control"] = max(reached, default=None)
+        point["control"] = _reached(ladders, point["bytes"])
         point["gain"] = None if point["control"] is None else point["accuracy"] - point["control"]
     return sorted(points, key=lambda point: (point["bytes"], -point["accuracy"], point["method"]))
 
@@ -136,11 +138,10 @@ def _ladders(points: Sequence[Mapping[str, Any]]) -> list[list[tuple[float, floa
     ]
 
 
-def _between(ladder: Sequence[tuple[float, float]], count: float) -> float | None:
-    """The ladder's value at so many bytes; None outside it."""
+def _reached(ladders: Sequence[Sequence[tuple[float, float]]], count: float) -> float | None:
+    """The best value that some ladder has at so many bytes or, past its end, at fewer; None outside all of them."""
     x = math.log(count)
-    for (left, low), (right, high) in zip(ladder, [*ladder[1:], ladder[-1]], strict=True):
-        if left - 1e-12 <= x <= right + 1e-12:
-            part = (x - left) / (right - left) if right > left else 0.0
-            return low + part * (high - low)
-    return None
+    begun = [ladder for ladder in ladders if ladder[0][0] <= x + 1e-12]
+    if not any(x <= ladder[-1][0] + 1e-12 for ladder in begun):
+        return None
+    return max(float(np.interp(x, [at for at, _ in own], [value for _, value in own])) for own in begun)

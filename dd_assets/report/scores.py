@@ -15,10 +15,9 @@ from dd_assets.planning.unit import Manifest
 from dd_assets.report.comparison import CONTROL, Contest
 from dd_assets.report.leaderboard import score_references
 from dd_assets.report.statistics import Runs
+from dd_assets.units.tables import read_columns
+from dd_assets.units.training import SCORE
 from dd_resources.store import ArtefactStore
-
-SCORE = "score.parquet"
-"""The payload of a training that holds its bits (units/training.py)."""
 
 
 def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
@@ -53,8 +52,6 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
 
 def _runs(store: ArtefactStore, trainings: Mapping[str, Manifest]) -> Runs:
     """The bits of keys such as 'soft/draw0/seed2'."""
-    from dd_assets.units.tables import read_columns
-
     places = [tuple(int(part.lstrip("drawse")) for part in key.split("/")[1:3]) for key in trainings]
     return Runs(
         bits=np.concatenate([read_columns(store.read(m, SCORE))["correct"] for m in trainings.values()]).astype(bool),

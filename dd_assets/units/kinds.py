@@ -47,7 +47,7 @@ def kinds() -> dict[str, Kind]:
         "class_centroids": Kind(
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),
-        "leaderboard": _own("leaderboard", 1, exclusive=True),
+        "leaderboard": _own("leaderboard", 2, exclusive=True),
     }
     for name, method in METHODS().items():
         table[f"images/{name}"] = Kind(

@@ -133,6 +133,15 @@ def test_equal_bytes_holds_a_method_against_random_images_of_as_many_bytes():
     assert len(found) == 3, "an overridden result takes no part"
 
 
+def test_random_images_need_not_use_every_byte():
+    """Past the last of the hard labels' points random images still reach it: less would flatter every method there."""
+    rows = [row("random", 1, "hard", 0.7, 100, 0), row("random", 1, "soft", 0.3, 100, 100)]
+    rows += [row("random", 10, "soft", 0.9, 1000, 9000), row("x", 1, "soft", 0.6, 100, 200)]
+    found = {(point["method"], point["bytes"]): point for point in equal_bytes(rows)}
+    assert found["x", 300]["control"] == 0.7
+    assert found["random", 200]["gain"] == pytest.approx(-0.4)
+
+
 def test_outside_what_random_images_were_tried_at_nothing_is_said():
     rows = [row("random", 1, "hard", 0.2, 100, 0), row("big", 1, "hard", 0.1, 5000, 0)]
     assert [point["gain"] for point in equal_bytes(rows)] == [0.0, None]
