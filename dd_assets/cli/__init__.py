@@ -1,6 +1,6 @@
 """The `dd-assets` command.
 
-Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py), or
+Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py, reporting.py), or
 anything that a Dagster run or a library user would also need.
 Heavy imports happen inside the commands, so that `--help` and listings stay quick.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from dd_assets.cli import computing, looking
+from dd_assets.cli import computing, looking, reporting
 from dd_assets.errors import DDError
 
 
@@ -32,5 +32,5 @@ def main() -> None:
     """Dataset distillation as data assets."""
 
 
-for command in (*computing.COMMANDS, *looking.COMMANDS):
+for command in (*computing.COMMANDS, *looking.COMMANDS, *reporting.COMMANDS):
     main.add_command(command)

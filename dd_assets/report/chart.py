@@ -11,6 +11,8 @@ from html import escape
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 """Line colours that stay apart for colour-blind readers (after Okabe and Ito, 2008); yellow darkened for paper."""
+LOGARITHMIC_FROM = 4
+"""Values within this factor of one another are drawn on a plain axis."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 """Line patterns, so that colour is never the only difference."""
 
@@ -52,9 +54,9 @@ class Chart:
     left, right, top = 62, 18, 34
 
     def __init__(self, x: list[float], y: list[float], legend_rows: int, logarithmic: bool = False) -> None:
-        """x, y: every value that must fit; logarithmic: x is positive and drawn by its logarithm."""
-        self.logarithmic = logarithmic
-        self.x_ticks = log_ticks(min(x), max(x)) if logarithmic else nice_ticks(min(x), max(x))
+        """x, y: every value that must fit; logarithmic: x, which is positive, is drawn by its logarithm, if far enough apart."""
+        self.logarithmic = logarithmic and max(x) > LOGARITHMIC_FROM * min(x)
+        self.x_ticks = log_ticks(min(x), max(x)) if self.logarithmic else nice_ticks(min(x), max(x))
         self.y_ticks = nice_ticks(min(y), max(y))
         self.bottom = 262
         self.height = self.bottom + 46 + 20 * legend_rows
@@ -87,9 +89,10 @@ class Chart:
         for tick in self.x_ticks:
             text = escape(x_text(tick))
             x, _ = self.place(tick, self.y_ticks[0])
+            at, anchor = (x, "middle") if x + 3.5 * len(text) < self.width else (self.width - 4, "end")
             parts.append(
                 f'<path d="M{x:.1f} {self.bottom}v5" stroke="currentColor" opacity=".6"/>'
-                f'<text x="{x:.1f}" y="{self.bottom + 18}" text-anchor="middle" opacity=".8">{text}</text>'
+                f'<text x="{at:.1f}" y="{self.bottom + 18}" text-anchor="{anchor}" opacity=".8">{text}</text>'
             )
         middle = (self.left + self.width - self.right) / 2
         parts.append(

@@ -172,6 +172,12 @@ def _deviation(runs: Runs) -> float | None:
 
 
 def _words(contest: Contest, standings: Sequence[Standing], soft: Against | None) -> tuple[str, ...]:
+    if len(standings) > 1 and not any(e.against_best.contrast.enough for e in standings if e.against_best):
+        best = standings[0]
+        return (
+            f"{best.method} has the highest mean, {100 * best.accuracy:.1f} %, but no difference between the "
+            f"{len(standings)} methods can be told from noise: {_shortage(standings[1])}.",
+        )
     sentences = [_of_winner(standings), *_of_random(contest, standings)]
     if soft is not None:
         sentences.append(f"Against random images with soft labels, {_beats(soft)}.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from dd_assets.report.comparison import CONTROL
 from dd_assets.report.efficiency import equal_bytes, pareto_front
-from dd_assets.report.formats import duration, size
+from dd_assets.report.formats import size
 from dd_assets.report.scatter import Point, scatter_svg
 
 LEAST_SECONDS = 1e-3
@@ -39,8 +39,8 @@ def _plots(title: str, rows: Sequence[Row]) -> list[dict[str, str]]:
     ]
     stored = [row["image_bytes"] + row["label_bytes"] for row in rows]
     return [
-        _plot(rows, alone, title, f"{kind} of synthesis, per image set", duration),
-        _plot(rows, whole, title, f"{kind} with teachers and generator", duration),
+        _plot(rows, alone, title, f"{kind} of synthesis, per image set", "{:g} s".format),
+        _plot(rows, whole, title, f"{kind} with teachers and generator", "{:g} s".format),
         _plot(rows, stored, title, "bytes of images and labels", size),
     ]
 

@@ -10,14 +10,28 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from dd_assets.errors import InputError
 from dd_assets.report.chart import PALETTE, Chart, shortened
 
-LINE = 13
-"""Units between the baselines of two names."""
-LETTER = 6.4
+LETTER = 6.9
 """Units of an average letter at the chart's size of type."""
+
+
+class Box(NamedTuple):
+    """Room that is taken, in SVG units."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def meets(self, other: Box) -> bool:
+        """Whether the two overlap."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +52,9 @@ class Point:
 def scatter_svg(
     points: Sequence[Point], title: str, x_label: str, y_label: str, x_text: Callable[[float], str] = "{:g}".format
 ) -> str:
-    """A self-contained inline SVG (560 units wide), x logarithmic; hovering over a dot tells its name and values.
+    """A self-contained inline SVG (560 units wide), x logarithmic unless its values are close.
 
+    Hovering over a dot tells its name and values. Points far below all others are named at the bottom, not drawn.
     Raises InputError without a point, or for values that are not finite or an x that is not above zero.
     """
     bad = [p.name for p in points if not (math.isfinite(p.x) and math.isfinite(p.y) and p.x > 0)]
@@ -50,20 +65,35 @@ def scatter_svg(
     series = list(dict.fromkeys(point.series for point in points))
     several = len(series) > 1
     rows = math.ceil(len(series) / 3) if several else 0
-    chart = Chart([p.x for p in points], [p.y for p in points], legend_rows=rows, logarithmic=True)
-    body = [chart.frame(x_label, y_label, x_text), _front(chart, points)]
-    for point in sorted(points, key=lambda p: p.front):
+    floor = _floor([point.y for point in points])
+    shown = [point for point in points if point.y >= floor]
+    below = [point for point in points if point.y < floor]
+    chart = Chart([p.x for p in points], [p.y for p in shown], legend_rows=rows, logarithmic=True)
+    body = [chart.frame(x_label, y_label, x_text), _front(chart, shown)]
+    for point in sorted(shown, key=lambda p: p.front):
         body.append(_dot(chart, point, PALETTE[series.index(point.series) % len(PALETTE)], x_text))
-    body.append(_names(chart, [point for point in points if point.front or point.named]))
+    body.append(_names(chart, shown))
+    if below:
+        names = ", ".join(f"{point.name} {point.y:.1f}" for point in below[:3]) + (" …" if len(below) > 3 else "")
+        text = f'<text x="{chart.left + 6}" y="{chart.bottom - 6}" font-size="11" opacity=".8">'
+        body.append(f"{text}below the frame: {escape(names)}</text>")
     if several:
         body += [_entry(chart, index, name) for index, name in enumerate(series)]
     return chart.opened(title) + "".join(body) + "</svg>"
 
 
+def _floor(values: Sequence[float]) -> float:
+    """Points lower than this would press all others together: three quartile ranges below the lower quartile."""
+    ordered = sorted(values)
+    lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
+    return lower - 3 * (upper - lower)
+
+
 def _front(chart: Chart, points: Sequence[Point]) -> str:
     """Steps from one point of the front to the next: between them the cheaper one is what can be had."""
-    front = sorted((point.x, point.y) for point in points if point.front)
-    placed = [chart.place(*point) for point in front]
+    placed = [chart.place(*point) for point in sorted((point.x, point.y) for point in points if point.front)]
+    if not placed:
+        return ""
     path = "".join(f"H{x:.1f}V{y:.1f}" for x, y in placed[1:])
     start = f"M{placed[0][0]:.1f} {placed[0][1]:.1f}"
     return f'<path d="{start}{path}" fill="none" stroke="currentColor" opacity=".35" stroke-dasharray="4 3"/>'
@@ -79,24 +109,38 @@ def _dot(chart: Chart, point: Point, colour: str, x_text: Callable[[float], str]
 
 
 def _names(chart: Chart, points: Sequence[Point]) -> str:
-    """Names beside their dots, moved up or down where two would overlap, left of dots near the right edge."""
-    taken: list[tuple[float, float, float]] = []
+    """Names beside the dots of the front, where there is room; what stays unnamed says its name when pointed at."""
+    spots = [chart.place(point.x, point.y) for point in points]
+    taken = [Box(x - 5, x + 5, y - 5, y + 5) for x, y in spots]
     parts = []
-    for point in sorted(points, key=lambda p: (-p.y, p.x)):
-        x, y = chart.place(point.x, point.y)
+    wanted = sorted(
+        ((p, s) for p, s in zip(points, spots, strict=True) if p.front or p.named), key=lambda e: (-e[0].named, e[1][1])
+    )
+    for point, (x, y) in wanted:
         text = shortened(point.name)
         wide = LETTER * len(text)
-        left = x + 8 if x + 8 + wide < chart.width - 4 else x - 8 - wide
-        tries = [y + 4 + LINE * step for step in (0, 1, -1, 2, -2, 3, -3)]
-        free = [t for t in tries if chart.top - 4 < t < chart.bottom and not _hits(taken, left, wide, t)]
-        base = free[0] if free else tries[0]
-        taken.append((left, left + wide, base))
-        parts.append(f'<text x="{left:.1f}" y="{base:.1f}" font-size="11.5">{escape(text)}</text>')
+        for left, base in _places(x, y, wide):
+            box = Box(left, left + wide, base - 10, base + 2)
+            inside = left > chart.left and box.right < chart.width and chart.top - 8 < box.top and base < chart.bottom
+            if inside and not any(box.meets(other) for other in taken):
+                taken.append(box)
+                parts.append(f'<text x="{left:.1f}" y="{base:.1f}" font-size="11.5">{escape(text)}</text>')
+                break
     return "".join(parts)
 
 
-def _hits(taken: Sequence[tuple[float, float, float]], left: float, wide: float, base: float) -> bool:
-    return any(left < end and start < left + wide and abs(base - other) < LINE for start, end, other in taken)
+def _places(x: float, y: float, wide: float) -> list[tuple[float, float]]:
+    """Left end and baseline of a name, the best place first: right, above, left, below, and corners between."""
+    return [
+        (x + 8, y + 4),
+        (x - wide / 2, y - 8),
+        (x - 8 - wide, y + 4),
+        (x - wide / 2, y + 17),
+        (x + 6, y - 6),
+        (x - 6 - wide, y - 6),
+        (x + 6, y + 14),
+        (x - 6 - wide, y + 14),
+    ]
 
 
 def _entry(chart: Chart, index: int, name: str) -> str:

@@ -21,13 +21,13 @@ from dd_resources.store import ArtefactStore
 
 
 def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
-    """Every contest of the store, or of one partition such as 'digits|10', in the order of the registries.
+    """Every contest of the store, or of one partition such as 'digits|10' or 'digits' (all its cells), in the order of the registries.
 
     Results of overridden parameters do not compete. Raises InputError if a partition has no score.
     """
     found: dict[tuple[str, int, str, str], dict[str, dict[str, Manifest]]] = {}
     for method, student, dataset, ipc, reference in score_references(store, namespace):
-        if not reference.declared or partition not in ("", f"{dataset}|{ipc}"):
+        if not reference.declared or partition not in ("", dataset, f"{dataset}|{ipc}"):
             continue
         for key, digest in reference.units.items():
             manifest = store.lookup(digest)
