@@ -1,7 +1,7 @@
 """The `dd-assets` command.
 
-Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py, reporting.py), or
-anything that a Dagster run or a library user would also need.
+Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py,
+reporting.py), or anything that a Dagster run or a library user would also need.
 Heavy imports happen inside the commands, so that `--help` and listings stay quick.
 """
 

@@ -54,7 +54,7 @@ class Chart:
     left, right, top = 62, 18, 34
 
     def __init__(self, x: list[float], y: list[float], legend_rows: int, logarithmic: bool = False) -> None:
-        """x, y: every value that must fit; logarithmic: x, which is positive, is drawn by its logarithm, if far enough apart."""
+        """x, y: every value that must fit; logarithmic: x > 0 is drawn by its logarithm, if far enough apart."""
         self.logarithmic = logarithmic and max(x) > LOGARITHMIC_FROM * min(x)
         self.x_ticks = log_ticks(min(x), max(x)) if self.logarithmic else nice_ticks(min(x), max(x))
         self.y_ticks = nice_ticks(min(y), max(y))

@@ -41,6 +41,11 @@ class Contents:
     """Equal bytes, per dataset and student: {title, svg}."""
     diversity: list[dict[str, Any]]
 
+    @property
+    def verdicts(self) -> dict[Cell, tuple[str, ...]]:
+        """The sentences of each contest."""
+        return {cell: comparison.words for cell, comparison in self.comparisons.items()}
+
 
 def gather(store: ArtefactStore, namespace: str, rows: Sequence[Mapping[str, Any]] | None = None) -> Contents:
     """Read the store; rows: the leaderboard's, if somebody has them already."""

@@ -81,7 +81,6 @@ def render_page(
         facts=facts,
         diversity=list(diversity),
         frontiers=list(frontiers),
-        missing=MISSING,
     )
 
 
@@ -181,4 +180,5 @@ def template(name: str) -> Any:
     environment.filters.update(
         percent=percent, duration=duration, size=size, figure=figure, points=points, signed=signed
     )
+    environment.globals["missing"] = MISSING
     return environment.get_template(name)

@@ -21,7 +21,7 @@ from dd_resources.store import ArtefactStore
 
 
 def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
-    """Every contest of the store, or of one partition such as 'digits|10' or 'digits' (all its cells), in the order of the registries.
+    """Every contest of the store, or of one partition such as 'digits|10', or of all of 'digits', in registry order.
 
     Results of overridden parameters do not compete. Raises InputError if a partition has no score.
     """

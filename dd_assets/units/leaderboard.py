@@ -6,16 +6,14 @@ Belongs here: planning it and assembling the page. Does not belong: gathering ro
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from typing import Any
 
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Product, Unit
 from dd_assets.report.contents import Contents, gather
 from dd_assets.report.diversity import diversity_references
+from dd_assets.report.exports import as_csv
 from dd_assets.report.leaderboard import score_references
 from dd_assets.report.page import render_page
 from dd_assets.units.kinds import kind_of
@@ -71,15 +69,6 @@ def compute(unit: Unit, work: Work) -> Product:
     )
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """The rows as CSV text."""
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, fieldnames=list(rows[0]) if rows else ["dataset"])
-    writer.writeheader()
-    writer.writerows(rows)
-    return sink.getvalue()
-
-
 def page(store: ArtefactStore, found: Contents) -> str:
     """The HTML page: verdicts, tables, plots, diversity, contact sheets, accuracy curves."""
     return render_page(
@@ -88,7 +77,7 @@ def page(store: ArtefactStore, found: Contents) -> str:
         found.curves,
         {"store": store.root, "cells": len(found.rows)},
         found.diversity,
-        {cell: comparison.words for cell, comparison in found.comparisons.items()},
+        found.verdicts,
         found.plots,
         found.frontiers,
     )
