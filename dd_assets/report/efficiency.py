@@ -105,7 +105,7 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
 
     rows: the leaderboard's of one dataset and student, all IPC and label modes; overridden ones are left out. Soft
     labels appear twice where `teacher_bytes` is known: as stored, and as the teacher with which their seed makes them
-    anew (label `soft, from seed and teacher`), which has the same accuracy. `front`: no fewer bytes do as well.
+    anew (label `soft, seed + teacher`), which has the same accuracy. `front`: no fewer bytes do as well.
     `control` is what random images reach with so many bytes, from the least to the most that was tried: the best of the
     label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
     `gain`: how much better the row is.
@@ -125,7 +125,7 @@ def _points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     point = {**keys, "accuracy": row["accuracy_mean"], "bytes": row["image_bytes"] + row["label_bytes"]}
     if row["label"] != "soft" or not row.get("teacher_bytes"):
         return [point]
-    seeded = {**point, "label": "soft, from seed and teacher", "bytes": row["image_bytes"] + row["teacher_bytes"]}
+    seeded = {**point, "label": "soft, seed + teacher", "bytes": row["image_bytes"] + row["teacher_bytes"]}
     return [point, seeded]
 
 

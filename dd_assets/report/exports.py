@@ -14,7 +14,7 @@ from dd_assets.report.comparison import Comparison
 from dd_assets.report.formats import MISSING, duration, percent, points, signed, size
 from dd_assets.report.page import grouped
 
-HEADINGS = ("#", "method", "accuracy", "ranks", "over random", "published (z)", "runs", "synthesis", "bytes")
+HEADINGS = ("#", "method", "accuracy", "ranks", "over random", "published (z)", "draws, seeds", "synthesis", "bytes")
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -83,7 +83,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "–".join(map(str, row["ranks"])) if row["ranks"] else MISSING,
         points(row["ior"]) if row["beats_random"] else MISSING,
         f"{percent(row['published'])}{z}",
-        f"{row['draws']} × {row['seeds']}",
+        f"{row['draws']}, {row['seeds']}",
         duration(row["synthesis_seconds"]),
         size(row["image_bytes"] + row["label_bytes"]),
     ]

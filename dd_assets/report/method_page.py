@@ -89,7 +89,7 @@ def _curves(store: ArtefactStore, row: Row, runs: Sequence[Manifest]) -> list[di
     epochs = np.arange(1, len(train) + 1)
     measured = np.asarray(runs[0].summary["evaluated_epochs"]) + 1
     title = f"{row['student']}, {row['label']} labels, IPC {row['ipc']}"
-    accuracies = {"training views, base label": (epochs, train), "test": (measured, test)}
+    accuracies = {"train, base label": (epochs, train), "test": (measured, test)}
     return [
         {"title": title, "svg": curve_svg(accuracies, title, "epoch", "accuracy")},
         {"title": f"{title}: loss", "svg": curve_svg({"loss": (epochs, loss)}, f"{title}: loss", "epoch", "loss")},

@@ -150,7 +150,7 @@ def test_outside_what_random_images_were_tried_at_nothing_is_said():
 
 def test_soft_labels_are_also_a_seed_and_a_teacher():
     found = equal_bytes([row("random", 1, "soft", 0.8, 100, 9000, teacher_bytes=400)])
-    assert [(p["bytes"], p["label"]) for p in found] == [(500, "soft, from seed and teacher"), (9100, "soft")]
+    assert [(p["bytes"], p["label"]) for p in found] == [(500, "soft, seed + teacher"), (9100, "soft")]
     assert [p["front"] for p in found] == [True, False], "as good for fewer bytes"
 
 
