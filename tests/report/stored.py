@@ -23,7 +23,7 @@ STUDENT = "convnet2_w64"
 def put(store: ArtefactStore, kind: str, name: str, payloads: Mapping[str, bytes], **other: Any) -> Manifest:
     """Commit one unit under a content of its own; other: fields of the unit, `summary` and `measurements`."""
     summary, measurements = other.pop("summary", {}), other.pop("measurements", {})
-    unit = Unit(name=kind, version=1, inputs={}, label=name, **{"parameters": {"of": name}, "seed": 0, **other})
+    unit = Unit(name=kind, version=1, label=name, **{"parameters": {"of": name}, "seed": 0, "inputs": {}, **other})
     product = Product(content=text_digest([kind, name]), payloads=payloads, summary=summary)
     return store.commit(unit, product, {"seconds": 2.0, "cpu_seconds": 1.0, "device": "cpu", **measurements})
 
@@ -54,7 +54,12 @@ def put_images(store: ArtefactStore, method: str, partition: str) -> Manifest:
 
 
 def put_scores(
-    store: ArtefactStore, method: str, partition: str, runs: Mapping[str, Runs], declared: bool = True
+    store: ArtefactStore,
+    method: str,
+    partition: str,
+    runs: Mapping[str, Runs],
+    declared: bool = True,
+    dataset: str = "d" * 64,
 ) -> None:
     """Images and trainings of one cell, with the bits of each label mode; soft labels as one table."""
     images = put_images(store, method, partition)
@@ -71,6 +76,7 @@ def put_scores(
                     CURVES: write_columns({"loss": np.array([2.0, 1.0]), "train_accuracy": np.array([0.1, 0.2])}),
                 },
                 parameters={"of": f"{method} {partition} {key}", "protocol": {"name": "rd3"}},
+                inputs={"dataset": dataset},
                 sources={"images": images.recipe_digest},
                 summary={
                     "accuracy": float(bits.mean()),

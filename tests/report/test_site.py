@@ -57,6 +57,14 @@ def test_contests_hold_the_stored_bits_and_leave_overridden_results_out(filled: 
         contests(filled, "default", "digits|10")
 
 
+def test_scores_on_an_older_content_of_the_dataset_do_not_compete(store: ArtefactStore) -> None:
+    """Their bits belong to other images, maybe as many: pairing them up would be noise that looks like a comparison."""
+    bits = made({"rded": 1.0, "random": 0.5, "noise": 3.0}, 0, seeds=2)
+    for name, own in bits.items():
+        put_scores(store, name, "digits|1", {"soft": own}, dataset=("e" if name == "noise" else "d") * 64)
+    assert set(contests(store, "default")[0].runs) == {"random", "rded"}
+
+
 def test_rows_gain_what_stands_beside_accuracy(filled: ArtefactStore) -> None:
     rows = {(row["method"], row["label"]): row for row in gather(filled, "default").rows}
     soft, hard, random = rows["rded", "soft"], rows["rded", "hard"], rows["random", "soft"]
