@@ -5,6 +5,7 @@ Its dependencies are declared without loading, so a missing cell is a missing ro
 """
 
 import json
+from typing import Any
 
 import dagster as dg
 
@@ -52,6 +53,16 @@ def build() -> list[dg.AssetsDefinition]:
     return [shell]
 
 
+def _verdicts(found: list[dict[str, Any]]) -> str:
+    """A line per contest, in Markdown."""
+    lines = [
+        f"- **{dataset}|{ipc}, {student}, {label} labels.** {' '.join(entry['words'])}"
+        for entry in found
+        for dataset, ipc, student, label in [entry["cell"]]
+    ]
+    return "\n".join(lines) or "no scores yet"
+
+
 def _result(engine: Engine, manifest: Manifest) -> dg.MaterializeResult:
     rows = json.loads(engine.store.read(manifest, leaderboard.ROWS))
     records = [dg.TableRecord({name: row[name] for name in SHOWN}) for row in rows]
@@ -64,6 +75,7 @@ def _result(engine: Engine, manifest: Manifest) -> dg.MaterializeResult:
             "recipe_digest": manifest.recipe_digest,
             "content_digest": manifest.content,
             "table": dg.MetadataValue.table(records[:50]) if records else dg.MetadataValue.text("no scores yet"),
+            "verdicts": dg.MetadataValue.md(_verdicts(manifest.summary["verdicts"])),
             "page": dg.MetadataValue.text("dd-assets leaderboard --html leaderboard.html writes it to a file"),
         },
     )

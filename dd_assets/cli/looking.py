@@ -170,6 +170,7 @@ def leaderboard(as_json: bool, html: str | None) -> None:
 
 def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str]) -> None:
     """Print the leaderboard, with how each score came about if that is known, and write the page if asked for."""
+    from dd_assets.report.contents import gather
     from dd_assets.report.leaderboard import leaderboard_rows
     from dd_assets.terminal import leaderboard_table
     from dd_assets.units.leaderboard import page
@@ -184,7 +185,7 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
     if html:
         path = Path(html).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(store, NAMESPACE, rows), encoding="utf-8")
+        path.write_text(page(store, gather(store, NAMESPACE, rows)), encoding="utf-8")
         click.echo(f"HTML page: {path}", err=as_json)
 
 

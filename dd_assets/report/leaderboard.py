@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from dd_assets.datasets.registry import Setting, settings
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference
-from dd_assets.report.published import published, rd3_setting
+from dd_assets.report.efficiency import Lookup, device_seconds, mean_cost
+from dd_assets.report.metrics import published_z
+from dd_assets.report.published import note, published, rd3_setting
 from dd_resources.store import ArtefactStore
 
 
@@ -39,6 +42,7 @@ def _units(store: ArtefactStore, reference: Reference | None) -> dict[str, Manif
 def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any]]:
     """One row per scored cell, student and label mode, ranked within its group; accuracies are fractions."""
     rows: list[dict[str, Any]] = []
+    lookup = cache(store.lookup)
     for name, student, dataset, ipc, reference in score_references(store, namespace):
         cell = f"{dataset}|{ipc}"
         images = _units(store, store.read_reference(namespace, f"{name}/synthetic_images", cell))
@@ -46,6 +50,7 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
         trainings = _units(store, reference)
         for mode in dict.fromkeys(key.split("/")[0] for key in trainings):
             chosen = {key: m for key, m in trainings.items() if key.startswith(f"{mode}/")}
+            score = _score(chosen)
             rows.append(
                 {
                     "dataset": dataset,
@@ -53,9 +58,10 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "method": name,
                     "student": student,
                     "label": mode,
-                    **_score(chosen),
-                    **_cost(images, labels if mode == "soft" else {}),
-                    "published": _published(settings()[dataset], name, ipc, student, mode),
+                    **score,
+                    **_cost(images, labels if mode == "soft" else {}, lookup),
+                    "teacher_bytes": _teacher_bytes(store, namespace, dataset) if mode == "soft" else 0,
+                    **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
                 }
             )
@@ -72,29 +78,59 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
         "draws": len({key.split("/")[1] for key in trainings}),
         "seeds": len({key.split("/")[2] for key in trainings}),
         "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in trainings.values()),
+        "train_accuracy_mean": statistics.mean(manifest.summary["train_accuracy"] for manifest in trainings.values()),
         "training_seconds": sum(manifest.seconds for manifest in trainings.values()),
     }
 
 
-def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest]) -> dict[str, Any]:
-    """Per draw: seconds of synthesis, bytes of one image set and of one label table."""
+def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest], lookup: Lookup) -> dict[str, Any]:
+    """Per draw: seconds of synthesis and of one label table, bytes of one image set and of one label table.
+
+    `synthesis_seconds` is wall time; the others are the device's (efficiency.Cost).
+    """
     draws = max(len(images), 1)
     synthesis = sum(manifest.measurements.get("synthesis_seconds", 0.0) for manifest in images.values())
     sizes = [manifest.payloads["images.parquet"].bytes for manifest in images.values()]
     tables = [manifest.total_bytes for manifest in labels.values()]
+    cost = mean_cost(images.values(), lookup)
     return {
         "synthesis_seconds": synthesis / draws,
+        "device_seconds": cost.synthesis if cost else None,
+        "teacher_seconds": cost.teacher if cost else None,
+        "generator_seconds": cost.generator if cost else None,
+        "label_seconds": statistics.mean(device_seconds(manifest) for manifest in labels.values()) if labels else 0.0,
+        "peak_bytes": cost.peak_bytes if cost else None,
+        "device": cost.device if cost else None,
         "image_bytes": round(statistics.mean(sizes)) if sizes else 0,
         "label_bytes": round(statistics.mean(tables)) if tables else 0,
     }
 
 
-def _published(setting: Setting, method: str, ipc: int, student: str, label: str) -> float | None:
-    """RD3's figure (a fraction) if the setting has RD3's resolution and teacher; never for another network."""
-    if not rd3_setting(setting):
-        return None
-    found = published(setting.data, method, ipc, student, label)
-    return None if found is None else found.mean
+def _teacher_bytes(store: ArtefactStore, namespace: str, dataset: str) -> int:
+    """Bytes of the teacher's weights, with which a seed alone makes the soft labels anew; 0 if it is not there."""
+    found = _units(store, store.read_reference(namespace, "teacher", dataset))
+    return sum(
+        payload.bytes
+        for manifest in found.values()
+        for name, payload in manifest.payloads.items()
+        if name.endswith(".safetensors")
+    )
+
+
+def _published(setting: Setting, cell: tuple[str, int, str, str], score: Mapping[str, Any]) -> dict[str, Any]:
+    """RD3's figure (a fraction), its ±, z, and where the paper contradicts itself; never for another network.
+
+    cell: (method, ipc, student, label). All None unless the setting has RD3's resolution and teacher.
+    """
+    found = published(setting.data, *cell) if rd3_setting(setting) else None
+    if found is None:
+        return {"published": None, "published_std": None, "z": None, "published_note": ""}
+    return {
+        "published": found.mean,
+        "published_std": found.std,
+        "z": published_z(score["accuracy_mean"], score["accuracy_std"], found.mean, found.std),
+        "published_note": note(setting.data, *cell),
+    }
 
 
 def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

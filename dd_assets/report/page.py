@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dd_assets.errors import InputError
+from dd_assets.report.formats import MISSING, duration, figure, percent, points, signed, size
 from dd_assets.report.pictures import data_uri
 
 ROW_FIELDS = (
@@ -35,11 +36,23 @@ ROW_FIELDS = (
 )
 """Every row has these keys; accuracies, `best_mean` and `published` are fractions in [0, 1], any figure may be None."""
 
-OPTIONAL_FIELDS = {"published_note": "", "declared": True}
-"""Shown if present: where the paper contradicts itself, and False for results of overridden parameters."""
+OPTIONAL_FIELDS: Mapping[str, Any] = {
+    "published_note": "",
+    "published_std": None,
+    "z": None,
+    "declared": True,
+    "ranks": None,
+    "beats_random": "",
+    "ior": None,
+    "href": "",
+    "page": "",
+}
+"""Shown if present: where the paper contradicts itself, its ± and z, False for results of overridden parameters, the
+interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
+from, and the method's own page."""
 
-MISSING = "–"
 Row = Mapping[str, Any]
+Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]
 
 
 def render_page(
@@ -48,26 +61,35 @@ def render_page(
     curves: Sequence[Mapping[str, str]],
     facts: Mapping[str, Any],
     diversity: Sequence[Mapping[str, Any]] = (),
+    verdicts: Verdicts = {},  # noqa: B006 - read only
+    plots: Mapping[tuple[str, int], Sequence[Mapping[str, str]]] = {},
+    frontiers: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """The page as text: no script, no address outside itself, wide and narrow, light and dark.
 
     rows: dicts with `ROW_FIELDS` (see there for units) and optionally `OPTIONAL_FIELDS`; sheets: {title, png bytes};
     curves: {title, svg as made by `curve_svg`}, inserted as they are; facts: what the numbers rest on (commit, device,
-    teacher accuracy…), shown in the given order; diversity: tables as made by report/diversity.py. Raises InputError
-    naming a row's missing field.
+    teacher accuracy…), shown in the given order; diversity: tables as made by report/diversity.py; verdicts: sentences
+    per (dataset, IPC, student, label); plots: figures per (dataset, IPC), and `frontiers` over all IPC, as curves.
+    Raises InputError naming a row's missing field.
     """
-    for row in rows:
-        missing = [field for field in ROW_FIELDS if field not in row]
-        if missing:
-            raise InputError(f"a leaderboard row lacks {', '.join(missing)}", "pass every field of ROW_FIELDS")
-    return _template().render(
-        groups=_groups(rows),
+    checked(rows)
+    return template("leaderboard.html.j2").render(
+        groups=grouped(rows, verdicts, plots),
         sheets=[{"title": sheet["title"], "source": data_uri(sheet["png"])} for sheet in sheets],
         curves=list(curves),
         facts=facts,
         diversity=list(diversity),
-        missing=MISSING,
+        frontiers=list(frontiers),
     )
+
+
+def checked(rows: Sequence[Row]) -> None:
+    """Raise InputError naming a field that a row lacks."""
+    for row in rows:
+        missing = [field for field in ROW_FIELDS if field not in row]
+        if missing:
+            raise InputError(f"a leaderboard row lacks {', '.join(missing)}", "pass every field of ROW_FIELDS")
 
 
 def marks(rows: Sequence[Row]) -> list[str]:
@@ -92,46 +114,6 @@ def marks(rows: Sequence[Row]) -> list[str]:
     return words
 
 
-def percent(value: float | None) -> str:
-    """A fraction as percent with two decimals and no sign: 0.5 is '50.00'."""
-    return MISSING if value is None or not math.isfinite(value) else f"{100 * value:.2f}"
-
-
-def figure(value: float | None) -> str:
-    """A number with three decimals."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the unit a reader would choose: '0.4 s', '12 s', '3 min 05 s', '14 min', '2 h 10 min'."""
-    if seconds is None or not math.isfinite(seconds):
-        return MISSING
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(count: int | None) -> str:
-    """Bytes in decimal units with three figures: '812 B', '1.50 kB', '23.4 MB'."""
-    if count is None:
-        return MISSING
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5 or unit == "GB":
-            break
-        value /= 1000
-    digits = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2
-    return f"{value:.{digits}f} {unit}"
-
-
 def _contest(row: Row) -> tuple[Any, ...]:
     return row["dataset"], row["ipc"], row["student"], row["label"]
 
@@ -144,7 +126,9 @@ def _shown(mean: float) -> float:
     return round(100 * mean, 2)
 
 
-def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def grouped(
+    rows: Sequence[Row], verdicts: Verdicts, plots: Mapping[tuple[str, int], Sequence[Mapping[str, str]]]
+) -> list[dict[str, Any]]:
     """One group per dataset and IPC, sorted; inside it one contest per student and label, the best rank first."""
     marked = list(zip(rows, marks(rows), strict=True))
     marked.sort(key=lambda pair: (pair[0]["dataset"], pair[0]["ipc"], *_order(pair[0])))
@@ -158,7 +142,13 @@ def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
             for (student, label), contest in itertools.groupby(members, key=lambda pair: _contest(pair[0])[2:])
         ]
-        groups.append({"dataset": dataset, "ipc": ipc, "contests": contests})
+        said = [
+            {"student": entry["student"], "label": entry["label"], "words": words}
+            for entry in contests
+            if (words := verdicts.get((dataset, ipc, entry["student"], entry["label"])))
+        ]
+        figures = list(plots.get((dataset, ipc), ()))
+        groups.append({"dataset": dataset, "ipc": ipc, "contests": contests, "verdicts": said, "plots": figures})
     return groups
 
 
@@ -175,7 +165,8 @@ def _bar(row: Row) -> dict[str, float]:
     return {"bar": round(100 * mean, 2), "low": round(100 * low, 2), "span": round(100 * (high - low), 2)}
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of this package, with the filters of formats.py; an undefined name is an error."""
     # Imported here: jinja2 costs 40 ms and the page is made once per report.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -186,5 +177,8 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, duration=duration, size=size, figure=figure)
-    return environment.get_template("leaderboard.html.j2")
+    environment.filters.update(
+        percent=percent, duration=duration, size=size, figure=figure, points=points, signed=signed
+    )
+    environment.globals["missing"] = MISSING
+    return environment.get_template(name)

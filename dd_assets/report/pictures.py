@@ -10,17 +10,12 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dd_assets.errors import InputError
-
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
-"""Line colours that stay apart for colour-blind readers (after Okabe and Ito, 2008); yellow darkened for paper."""
-DASHES = ("", "7 3", "2 3", "9 3 2 3")
-"""Line patterns, so that colour is never the only difference."""
+from dd_assets.report.chart import Chart
 
 ENLARGE_TO = 48
 """Images with a side below this are enlarged by a whole factor, nearest neighbour, to about this many pixels."""
@@ -90,19 +85,12 @@ def curve_svg(
     points = [point for runs in lines.values() for run in runs for point in run]
     if not points:
         raise InputError(f"the curve {title!r} has no finite point", "pass at least one series with finite values")
-    chart = _Chart([x for x, _ in points], [y for _, y in points], legend_rows=math.ceil(len(lines) / 3))
+    chart = Chart([x for x, _ in points], [y for _, y in points], legend_rows=math.ceil(len(lines) / 3))
     body = [chart.frame(x_label, y_label)]
     for index, (name, runs) in enumerate(lines.items()):
         body.append(chart.line(index, runs))
         body.append(chart.legend(index, name))
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {chart.width} {chart.height:g}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="12" fill="currentColor">'
-    )
-    heading = (
-        f'<title>{escape(title)}</title><text x="12" y="20" font-size="14" font-weight="600">{escape(title)}</text>'
-    )
-    return head + heading + "".join(body) + "</svg>"
+    return chart.opened(title) + "".join(body) + "</svg>"
 
 
 def markdown_image(png: bytes, alt: str = "") -> str:
@@ -178,86 +166,3 @@ def _finite_runs(
         elif runs[-1]:
             runs.append([])
     return [run for run in runs if run]
-
-
-def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round axis ticks (steps of 1, 2 or 5 times a power of ten) that enclose [low, high]; equal ends are widened."""
-    if low == high:
-        half = abs(low) / 2 or 0.5
-        low, high = low - half, high + half
-    rough = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12 - math.floor(math.log10(step))) for index in range(first, last + 1)]
-
-
-class _Chart:
-    """Geometry of one chart: data to SVG units, and the marks drawn with it."""
-
-    width = 560
-    left, right, top = 62, 18, 34
-
-    def __init__(self, x: list[float], y: list[float], legend_rows: int) -> None:
-        self.x_ticks = nice_ticks(min(x), max(x))
-        self.y_ticks = nice_ticks(min(y), max(y))
-        self.bottom = 262
-        self.height = self.bottom + 46 + 20 * legend_rows
-
-    def _place(self, x: float, y: float) -> tuple[float, float]:
-        across = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
-        up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return self.left + across * (self.width - self.left - self.right), self.bottom - up * (self.bottom - self.top)
-
-    def frame(self, x_label: str, y_label: str) -> str:
-        """Grid lines, ticks, axis labels."""
-        parts = []
-        for tick in self.y_ticks:
-            _, y = self._place(self.x_ticks[0], tick)
-            parts.append(
-                f'<path d="M{self.left} {y:.1f}H{self.width - self.right}" stroke="currentColor" opacity=".15"/>'
-                f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end" opacity=".8">{tick:g}</text>'
-            )
-        for tick in self.x_ticks:
-            x, _ = self._place(tick, self.y_ticks[0])
-            parts.append(
-                f'<path d="M{x:.1f} {self.bottom}v5" stroke="currentColor" opacity=".6"/>'
-                f'<text x="{x:.1f}" y="{self.bottom + 18}" text-anchor="middle" opacity=".8">{tick:g}</text>'
-            )
-        middle = (self.left + self.width - self.right) / 2
-        parts.append(
-            f'<path d="M{self.left} {self.top}V{self.bottom}H{self.width - self.right}" fill="none" '
-            f'stroke="currentColor" opacity=".6"/>'
-            f'<text x="{middle:g}" y="{self.bottom + 36}" text-anchor="middle">{escape(x_label)}</text>'
-            f'<text transform="translate(15 {(self.top + self.bottom) / 2:g}) rotate(-90)" '
-            f'text-anchor="middle">{escape(y_label)}</text>'
-        )
-        return "".join(parts)
-
-    def line(self, index: int, runs: list[list[tuple[float, float]]]) -> str:
-        """One series; a run of a single point becomes a dot."""
-        style = self._style(index)
-        parts = []
-        for run in runs:
-            placed = [self._place(*point) for point in run]
-            if len(placed) == 1:
-                x, y = placed[0]
-                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{PALETTE[index % len(PALETTE)]}"/>')
-            else:
-                parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in placed)}" {style}/>')
-        return "".join(parts)
-
-    def legend(self, index: int, name: str) -> str:
-        """The entry of one series, three to a row below the axis."""
-        x, y = self.left + (index % 3) * 165, self.bottom + 56 + 20 * (index // 3)
-        short = name if len(name) <= 20 else name[:19] + "…"
-        return (
-            f'<path d="M{x} {y - 4}h26" {self._style(index)}/>'
-            f'<text x="{x + 32}" y="{y}"><title>{escape(name)}</title>{escape(short)}</text>'
-        )
-
-    @staticmethod
-    def _style(index: int) -> str:
-        dash = DASHES[index % len(DASHES)]
-        dashed = f' stroke-dasharray="{dash}"' if dash else ""
-        return f'fill="none" stroke="{PALETTE[index % len(PALETTE)]}" stroke-width="2"{dashed}'

@@ -48,7 +48,7 @@ def kinds() -> dict[str, Kind]:
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),
         "reference_latents": _own("reference_latents", 1),
-        "leaderboard": _own("leaderboard", 1, exclusive=True),
+        "leaderboard": _own("leaderboard", 2, exclusive=True),
     }
     for name, method in METHODS().items():
         table[f"images/{name}"] = Kind(

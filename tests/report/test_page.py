@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dd_assets.errors import InputError
-from dd_assets.report.page import duration, marks, percent, render_page, size
+from dd_assets.report.formats import duration, percent, points, signed, size
+from dd_assets.report.page import marks, render_page
 
 
 def row(method: str = "rded", mean: float | None = 0.5, **other: Any) -> dict[str, Any]:
@@ -85,13 +86,16 @@ def test_rows_are_grouped_and_ranked_whatever_their_order():
 
 
 def test_accuracies_are_percent_and_missing_figures_are_dashes():
-    cells = Outline(render_page([row(mean=0.93456, published=0.162)], [], [], {})).rows[-1].split()
+    shown = row(mean=0.93456, published=0.162, ranks=[1, 2], ior=0.1, beats_random="yes")
+    cells = Outline(render_page([shown], [], [], {})).rows[-1].split()
     assert "93.46" in cells
     assert cells[cells.index("±") : cells.index("±") + 2] == ["±", "1.00"]
     assert "16.20" in cells
     assert "–" not in cells
+    # A rank interval is written with a dash of its own.
+    assert "1–2" in cells
     bare = row(mean=None, accuracy_std=None, best_mean=None, synthesis_seconds=None, image_bytes=None, label_bytes=None)
-    assert Outline(render_page([bare], [], [], {})).rows[-1].split().count("–") == 6
+    assert Outline(render_page([bare], [], [], {})).rows[-1].split().count("–") == 8
 
 
 def test_the_page_needs_nothing_from_outside():
@@ -145,6 +149,11 @@ def test_a_row_without_a_field_is_refused_by_name():
         (size, 23_400_000, "23.4 MB"),
         (size, 5_000_000_000_000, "5000 GB"),
         (size, None, "–"),
+        (points, 0.0123, "+1.2"),
+        (points, -0.05, "−5.0"),
+        (points, None, "–"),
+        (signed, -1.26, "−1.3"),
+        (signed, None, "–"),
     ],
 )
 def test_units_are_those_a_reader_would_choose(function, value, text):

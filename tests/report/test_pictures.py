@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dd_assets.errors import InputError
-from dd_assets.report.pictures import GAP, PALETTE, contact_sheet, curve_svg, markdown_image, nice_ticks
+from dd_assets.report.chart import PALETTE, nice_ticks
+from dd_assets.report.pictures import GAP, contact_sheet, curve_svg, markdown_image
 
 SVG = "{http://www.w3.org/2000/svg}"
 

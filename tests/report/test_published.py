@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from dd_assets.report.published import PAPER_METHODS, all_rows, note, published
@@ -87,3 +89,17 @@ def test_exactly_the_cells_the_reference_lists_print_two_means():
         ("Minimax", "10", "ResNet-50"),
     }
     assert clashing == {("ImageNet-1K", *cell) for cell in expected}
+
+
+def test_a_row_has_z_beside_a_published_cell_and_none_for_another_network():
+    from dd_assets.datasets.catalogue import CATALOGUE
+    from dd_assets.report.leaderboard import _published
+
+    cell, score = ("sre2l", 1, "resnet18", "soft"), {"accuracy_mean": 0.176, "accuracy_std": 0.024}
+    found = _published(CATALOGUE["cifar10"], cell, score)
+    # RD3 prints 16.2 ± 0.7: z = 1.4 / √(.7² + 2.4²) = 1.4 / 2.5.
+    assert (found["published"], found["published_std"], found["z"]) == (0.162, 0.007, pytest.approx(0.56))
+    assert _published(CATALOGUE["cifar10"], cell, {**score, "accuracy_std": None})["z"] is None
+    own = CATALOGUE["cifar10"]
+    smaller = dataclasses.replace(own, teacher=dataclasses.replace(own.teacher, architecture="resnet20_cifar"))
+    assert _published(smaller, cell, score)["published"] is None

@@ -1,0 +1,147 @@
+"""Seconds and bytes beside accuracy: what a method costs, which methods nothing dominates, and equal bytes.
+
+Belongs here: costs from stored manifests, Pareto fronts, the equal-bytes frontier. Does not belong: drawing
+(pictures.py), measuring (planning/engine.py does, when a unit is computed).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dd_assets.planning.unit import Manifest
+
+Lookup = Callable[[str], Manifest | None]
+CAUSES = {
+    "teacher": "teacher",
+    "statistics": "teacher",
+    "priors": "teacher",
+    "generator": "generator",
+    "generator_samples": "generator",
+    "class_centroids": "generator",
+}
+"""Kind of unit to what it counts as; shards of images are synthesis, datasets and joining shards are nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one draw's images cost; seconds of the device: CPU-seconds on a CPU, wall seconds on a GPU."""
+
+    synthesis: float
+    """The method's own, and that of images that it starts from."""
+    teacher: float
+    """Teachers and what is measured with them (statistics, priors); shared by all methods that use them."""
+    generator: float
+    """The generator, its samples and centroids."""
+    peak_bytes: int
+    """Largest resident memory of a process that made a shard; what ran in it before counts as well."""
+    device: str
+
+    @property
+    def total(self) -> float:
+        """With the teacher's and the generator's share, as if nobody else used them."""
+        return self.synthesis + self.teacher + self.generator
+
+
+def device_seconds(manifest: Manifest) -> float:
+    """CPU-seconds of a unit computed on a CPU, wall seconds of one on a GPU."""
+    measured = manifest.measurements
+    if str(measured.get("device", "cpu")).startswith("cpu"):
+        return float(measured.get("cpu_seconds", manifest.seconds))
+    return manifest.seconds
+
+
+def cost_of(images: Manifest, lookup: Lookup) -> Cost:
+    """The cost of one image set: every unit that it rests on, once, whichever ways lead there.
+
+    lookup: recipe digest to manifest. What is no longer in the store counts nothing.
+    """
+    seconds = {"synthesis": 0.0, "teacher": 0.0, "generator": 0.0}
+    seen, waiting, peak, device = set(), list(images.sources.values()), 0, "cpu"
+    while waiting:
+        digest = waiting.pop()
+        manifest = None if digest in seen else lookup(digest)
+        seen.add(digest)
+        if manifest is None:
+            continue
+        waiting += manifest.sources.values()
+        kind = manifest.recipe["unit"]
+        if kind.startswith("images/"):
+            seconds["synthesis"] += device_seconds(manifest)
+            peak = max(peak, int(manifest.measurements.get("peak_rss_bytes", 0)))
+            device = str(manifest.measurements.get("device", device))
+        elif kind in CAUSES:
+            seconds[CAUSES[kind]] += device_seconds(manifest)
+    return Cost(**seconds, peak_bytes=peak, device=device)
+
+
+def mean_cost(sets: Iterable[Manifest], lookup: Lookup) -> Cost | None:
+    """The mean over draws, with the largest memory; None without any."""
+    found = [cost_of(manifest, lookup) for manifest in sets]
+    if not found:
+        return None
+    means = {name: sum(getattr(c, name) for c in found) / len(found) for name in ("synthesis", "teacher", "generator")}
+    return Cost(**means, peak_bytes=max(cost.peak_bytes for cost in found), device=found[0].device)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which of the points (cost, accuracy) no other dominates: none costs no more and is no worse, and better in one.
+
+    Points that are alike are all on the front or all off it.
+    """
+
+    def dominated(cost: float, accuracy: float) -> bool:
+        return any(c <= cost and a >= accuracy and (c < cost or a > accuracy) for c, a in points)
+
+    return [not dominated(*point) for point in points]
+
+
+def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> list[dict[str, Any]]:
+    """Accuracy over bytes of images and labels, one entry per row: {row's keys, bytes, front, control, gain}.
+
+    rows: the leaderboard's of one dataset and student, all IPC and label modes; overridden ones are left out. Soft
+    labels appear twice where `teacher_bytes` is known: as stored, and as the teacher with which their seed makes them
+    anew (label `soft, seed + teacher`), which has the same accuracy. `front`: no fewer bytes do as well.
+    `control` is what random images reach with so many bytes, from the least to the most that was tried: the best of the
+    label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
+    `gain`: how much better the row is.
+    """
+    points = [point for row in rows if row["declared"] and row["accuracy_mean"] is not None for point in _points(row)]
+    fronts = pareto_front([(point["bytes"], point["accuracy"]) for point in points])
+    ladders = _ladders([point for point in points if point["method"] == control])
+    for point, front in zip(points, fronts, strict=True):
+        point["front"] = front
+        point["control"] = _reached(ladders, point["bytes"])
+        point["gain"] = None if point["control"] is None else point["accuracy"] - point["control"]
+    return sorted(points, key=lambda point: (point["bytes"], -point["accuracy"], point["method"]))
+
+
+def _points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    keys = {name: row[name] for name in ("method", "ipc", "label")}
+    point = {**keys, "accuracy": row["accuracy_mean"], "bytes": row["image_bytes"] + row["label_bytes"]}
+    if row["label"] != "soft" or not row.get("teacher_bytes"):
+        return [point]
+    seeded = {**point, "label": "soft, seed + teacher", "bytes": row["image_bytes"] + row["teacher_bytes"]}
+    return [point, seeded]
+
+
+def _ladders(points: Sequence[Mapping[str, Any]]) -> list[list[tuple[float, float]]]:
+    """(log bytes, accuracy) by label mode, ascending."""
+    modes = dict.fromkeys(point["label"] for point in points)
+    return [
+        sorted((math.log(point["bytes"]), point["accuracy"]) for point in points if point["label"] == mode)
+        for mode in modes
+    ]
+
+
+def _reached(ladders: Sequence[Sequence[tuple[float, float]]], count: float) -> float | None:
+    """The best value that some ladder has at so many bytes or, past its end, at fewer; None outside all of them."""
+    x = math.log(count)
+    begun = [ladder for ladder in ladders if ladder[0][0] <= x + 1e-12]
+    if not any(x <= ladder[-1][0] + 1e-12 for ladder in begun):
+        return None
+    return max(float(np.interp(x, [at for at, _ in own], [value for _, value in own])) for own in begun)

@@ -1,0 +1,80 @@
+"""What a row of the leaderboard is worth beside others: random images, real data, other students.
+
+Belongs here: IOR, HLR, LRS and the cross-architecture gap of whole leaderboards. Does not belong: their formulas
+(metrics.py), gathering the rows (leaderboard.py).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from dd_assets.datasets import registry
+from dd_assets.datasets.registry import Setting
+from dd_assets.report.comparison import CONTROL
+from dd_assets.report.metrics import (
+    cross_architecture_gap,
+    hard_label_recovery,
+    improvement_over_random,
+    label_robust_score,
+)
+from dd_resources.store import ArtefactStore
+
+Found = Mapping[tuple[Any, ...], float]
+
+
+def real_accuracies(store: ArtefactStore, namespace: str, chosen: Setting) -> dict[str, float]:
+    """Architecture to test accuracy after training on the whole real split with its own labels.
+
+    Those are the setting's teacher and committee, under the teacher's recipe, not the students'; networks of one
+    architecture are averaged. Architectures that nobody trained are left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for asset in ("teacher", "committee"):
+        reference = store.read_reference(namespace, asset, chosen.name)
+        for digest in (reference.units if reference else {}).values():
+            manifest = store.lookup(digest)
+            if manifest is not None:
+                own = found.setdefault(manifest.summary["architecture"], {})
+                own[manifest.content] = float(manifest.summary["test_accuracy"])
+    return {name: statistics.mean(values.values()) for name, values in found.items()}
+
+
+def with_relations(rows: list[dict[str, Any]], store: ArtefactStore, namespace: str) -> list[dict[str, Any]]:
+    """The rows with `ior`, `hlr`, `lrs` and `cross_gap`; None wherever a run that it needs was not made.
+
+    `ior`: against random images under the same student and labels. `hlr`: hard labels alone, against the real split.
+    `lrs`: DD-Ranking's, from the hard labels' HLR and this row's IOR. `cross_gap`: the accuracy of the teacher's
+    architecture less the mean of the other students'. Rows of overridden parameters lend nothing to others.
+    """
+    declared = [row for row in rows if row["declared"]]
+    accuracy = {(*_cell(row), row["student"], row["label"], row["method"]): row["accuracy_mean"] for row in declared}
+    names = {row["dataset"] for row in rows}
+    real = {name: real_accuracies(store, namespace, registry.settings()[name]) for name in names}
+    return [{**row, **_relations(row, accuracy, real[row["dataset"]])} for row in rows]
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["dataset"], row["ipc"]
+
+
+def _relations(row: Mapping[str, Any], accuracy: Found, real: Mapping[str, float]) -> dict[str, float | None]:
+    cell, mean = _cell(row), row["accuracy_mean"]
+    random = accuracy.get((*cell, row["student"], row["label"], CONTROL))
+    hard = accuracy.get((*cell, row["student"], "hard", row["method"]))
+    whole = real.get(row["student"])
+    ior = None if random is None else improvement_over_random(mean, random)
+    hlr = None if hard is None or whole is None else hard_label_recovery(whole, hard)
+    own = registry.settings()[row["dataset"]].teacher.architecture
+    students = {
+        key[2]: value
+        for key, value in accuracy.items()
+        if (key[:2], key[3], key[4]) == (cell, row["label"], row["method"])
+    }
+    return {
+        "ior": ior,
+        "hlr": hlr if row["label"] == "hard" else None,
+        "lrs": None if ior is None or hlr is None else label_robust_score(ior, hlr),
+        "cross_gap": cross_architecture_gap(students, own),
+    }

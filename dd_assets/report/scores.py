@@ -1,0 +1,71 @@
+"""Stored scores as contests: per-image correctness bits by method.
+
+Belongs here: finding the trainings of a partition and reading their bits. Does not belong: comparing them
+(comparison.py), the leaderboard's rows (leaderboard.py), torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from dd_assets.errors import InputError
+from dd_assets.planning.unit import Manifest
+from dd_assets.report.comparison import CONTROL, Contest
+from dd_assets.report.leaderboard import score_references
+from dd_assets.report.statistics import Runs
+from dd_assets.units.tables import read_columns
+from dd_assets.units.training import SCORE
+from dd_resources.store import ArtefactStore
+
+
+def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
+    """Every contest of the store, or of one partition such as 'digits|10', or of all of 'digits', in registry order.
+
+    Results of overridden parameters, or of another content of the dataset than most have, do not compete. Raises
+    InputError if a partition has no score.
+    """
+    found: dict[tuple[str, int, str, str], dict[str, dict[str, Manifest]]] = {}
+    for method, student, dataset, ipc, reference in score_references(store, namespace):
+        if not reference.declared or partition not in ("", dataset, f"{dataset}|{ipc}"):
+            continue
+        for key, digest in reference.units.items():
+            manifest = store.lookup(digest)
+            if manifest is not None:
+                group = found.setdefault((dataset, ipc, student, key.split("/")[0]), {})
+                group.setdefault(method, {})[key] = manifest
+    if partition and not found:
+        raise InputError(f"no score of {partition} is in store {store.root}", "dd-assets sync computes them")
+    runs = {
+        key: {name: _runs(store, own) for name, own in _on_one_dataset(group).items()} for key, group in found.items()
+    }
+    return [
+        Contest(
+            dataset=dataset,
+            ipc=ipc,
+            student=student,
+            label=label,
+            runs=group,
+            soft_control=None if label == "soft" else runs.get((dataset, ipc, student, "soft"), {}).get(CONTROL),
+        )
+        for (dataset, ipc, student, label), group in runs.items()
+    ]
+
+
+def _on_one_dataset(group: Mapping[str, Mapping[str, Manifest]]) -> dict[str, Mapping[str, Manifest]]:
+    """The methods that were tested on the dataset that most were: bits of other images do not compare."""
+    tested = {name: {m.recipe["inputs"].get("dataset") for m in own.values()} for name, own in group.items()}
+    usual, _ = Counter(content for contents in tested.values() for content in contents).most_common(1)[0]
+    return {name: own for name, own in group.items() if tested[name] == {usual}}
+
+
+def _runs(store: ArtefactStore, trainings: Mapping[str, Manifest]) -> Runs:
+    """The bits of keys such as 'soft/draw0/seed2'."""
+    places = [key.split("/")[1:3] for key in trainings]
+    return Runs(
+        bits=np.concatenate([read_columns(store.read(m, SCORE))["correct"] for m in trainings.values()]).astype(bool),
+        draws=tuple(int(draw.removeprefix("draw")) for draw, _ in places),
+        seeds=tuple(int(seed.removeprefix("seed")) for _, seed in places),
+    )

@@ -1,0 +1,74 @@
+"""The report: a folder of HTML pages that open from disk, with the same tables as Markdown and CSV.
+
+Belongs here: which files there are and how they link. Does not belong: reading the store (contents.py,
+method_page.py), HTML (templates/).
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dd_assets.methods.registry import METHODS
+from dd_assets.report.contents import Contents, gather
+from dd_assets.report.exports import as_csv, as_markdown, comparison_rows
+from dd_assets.report.method_page import anchor, cells
+from dd_assets.report.page import checked, grouped, template
+from dd_resources.store import ArtefactStore
+
+
+def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]:
+    """Write the report and return its files: index.html, methods/<name>.html, and tables beside them.
+
+    Every accuracy links to the trainings it is the mean of, with their digests. Files of the same names are replaced;
+    nothing else in the folder is touched.
+    """
+    found = gather(store, namespace)
+    names = [name for name in METHODS() if any(row["method"] == name for row in found.rows)]
+    comparisons = list(found.comparisons.values())
+    texts = {
+        "index.html": _index(store, found, names),
+        "leaderboard.csv": as_csv(found.rows),
+        "comparisons.csv": as_csv(comparison_rows(comparisons)),
+        "leaderboard.md": as_markdown(found.rows, found.verdicts),
+        "comparisons.json": json.dumps([entry.to_json() for entry in comparisons], indent=1),
+        **{f"methods/{name}.html": _method(store, namespace, name, found) for name in names},
+    }
+    written = []
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _index(store: ArtefactStore, found: Contents, names: list[str]) -> str:
+    linked: list[dict[str, Any]] = [
+        {**row, "page": f"methods/{row['method']}.html", "href": f"methods/{row['method']}.html#{anchor(row)}"}
+        for row in found.rows
+    ]
+    checked(linked)
+    return template("index.html.j2").render(
+        groups=grouped(linked, found.verdicts, found.plots),
+        sheets=[],
+        curves=found.curves,
+        facts={
+            "Store": store.root,
+            "Scored cells": len(linked),
+            "Methods": len(names),
+            "dd-assets": version("dd-assets"),
+        },
+        diversity=found.diversity,
+        frontiers=found.frontiers,
+        names=names,
+        comparisons=list(found.comparisons.values()),
+    )
+
+
+def _method(store: ArtefactStore, namespace: str, name: str, found: Contents) -> str:
+    return template("method.html.j2").render(
+        method=METHODS()[name], cells=cells(store, namespace, name, found), store=store.root
+    )

@@ -1,0 +1,80 @@
+"""The verdict in words: winner, noise, random images, and what too few runs may not say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dd_assets.report.comparison import Contest, compare
+from dd_assets.report.statistics import Runs
+from tests.report.worlds import probit_world
+
+
+def contest(runs: dict[str, Runs], label: str = "soft", control: Runs | None = None) -> Contest:
+    return Contest(dataset="digits", ipc=10, student="convnet", label=label, runs=runs, soft_control=control)
+
+
+def made(means: dict[str, float], seeds: int, trial: int = 0) -> dict[str, Runs]:
+    return probit_world(np.random.default_rng(trial), means, 1, seeds, 300, seed=0.05)[0]
+
+
+def test_a_winner_is_named_with_its_lead_and_the_losers_to_random():
+    found = compare(contest(made({"best": 2.0, "random": 0.8, "noise": -1.0, "mid": 1.4}, 6)), 1000)
+    assert [entry.method for entry in found.standings] == ["best", "mid", "random", "noise"]
+    assert found.words[0].startswith("best wins with ")
+    assert "than mid, the next, by " in found.words[0]
+    assert "6 pairs)" in found.words[0]
+    assert found.words[1].startswith("best and mid beat random images with soft labels, best by ")
+    assert found.words[2] == "noise does worse than random images with soft labels."
+    assert [entry.ranks for entry in found.standings] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    lead = found.standings[1].against_best
+    assert lead is not None
+    assert lead.contrast.difference == found.standings[0].accuracy - found.standings[1].accuracy
+
+
+def test_three_pairs_are_too_few_however_large_the_lead():
+    found = compare(contest(made({"best": 3.0, "random": -1.0}, 3)), 1000)
+    assert len(found.words) == 1
+    assert found.words[0].endswith(
+        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed."
+    )
+    assert [entry.ranks for entry in found.standings] == [(1, 2), (1, 2)]
+
+
+def test_those_that_cannot_be_told_from_the_winner_are_named():
+    found = compare(contest(made({"one": 1.0, "two": 1.0, "random": -1.5}, 6)), 1000)
+    first, second = (entry.method for entry in found.standings[:2])
+    assert found.words[0].startswith(f"{first} has the highest mean")
+    assert found.words[0].endswith(f"but is not separable from {second}.")
+    assert found.standings[0].ranks == (1, 2)
+
+
+def test_hard_labels_are_also_held_against_random_with_soft_labels():
+    """Images that beat random under hard labels may still be worse than random images with soft labels."""
+    both = made({"best": 0.5, "random": -0.5, "soft": 2.0}, 6)
+    control = both.pop("soft")
+    found = compare(contest(both, "hard", control), 1000)
+    assert found.words[1].startswith("best beats random images with hard labels")
+    assert found.words[2].startswith("Against random images with soft labels, best is worse by ")
+    assert found.against_soft_random is not None
+    assert found.against_soft_random.contrast.difference < 0
+
+
+def test_without_random_images_nothing_is_claimed_about_them():
+    found = compare(contest(made({"one": 2.0, "two": 0.0}, 6)), 1000)
+    assert found.words[1] == "Random images with soft labels have not been scored here, so nothing is said about them."
+
+
+def test_a_method_alone_has_beaten_nobody():
+    found = compare(contest(made({"one": 1.0}, 6)), 500)
+    assert "no other method has been scored here" in found.words[0]
+    assert found.standings[0].ranks == (1, 1)
+
+
+def test_the_json_form_holds_every_figure_and_no_bits():
+    import json
+
+    found = compare(contest(made({"one": 1.0, "random": 0.0}, 5)), 500).to_json()
+    text = json.dumps(found)
+    assert "bits" not in text
+    assert found["standings"][0]["against_random"]["contrast"]["pairs"] == 5
+    assert set(found["standings"][0]["shares"]) == {"draw", "seed", "image", "rest"}

@@ -1,0 +1,141 @@
+"""From a store to verdict, page and report: what is compared, what is linked, and that nothing comes from outside."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dd_assets.cli import main
+from dd_assets.errors import InputError
+from dd_assets.report.comparison import CONTROL_SOFT, compare
+from dd_assets.report.contents import gather
+from dd_assets.report.scores import contests
+from dd_assets.report.site import write_site
+from dd_assets.report.statistics import Runs
+from dd_resources.store import ArtefactStore
+from tests.report.stored import STUDENT, put, put_scores, refer
+from tests.report.worlds import probit_world
+
+
+def made(means: dict[str, float], trial: int, seeds: int = 6) -> dict[str, Runs]:
+    return probit_world(np.random.default_rng(trial), means, 1, seeds, 200, seed=0.05)[0]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> ArtefactStore:
+    """digits|1: rded beats random, noise is worse; an overridden sre2l would beat all. Nobody writes to it."""
+    store = ArtefactStore(str(tmp_path_factory.mktemp("filled"))).open()
+    soft = made({"rded": 1.6, "random": 0.6, "noise": -1.0, "sre2l": 3.0}, 0)
+    hard = made({"rded": 0.0, "random": -0.6, "noise": -1.5, "sre2l": 1.0}, 1)
+    for name in soft:
+        put_scores(store, name, "digits|1", {"soft": soft[name], "hard": hard[name]}, declared=name != "sre2l")
+    facts = {"architecture": STUDENT, "test_accuracy": 0.98}
+    teacher = put(store, "teacher", "teacher", {"teacher.safetensors": b"w" * 900}, summary=facts)
+    refer(store, "teacher", "digits", {"teacher": teacher})
+    return store
+
+
+def test_contests_hold_the_stored_bits_and_leave_overridden_results_out(filled: ArtefactStore) -> None:
+    soft, hard = contests(filled, "default", "digits|1")
+    assert (soft.label, hard.label) == ("soft", "hard")
+    assert set(soft.runs) == {"noise", "random", "rded"}
+    expected = made({"rded": 1.6, "random": 0.6, "noise": -1.0, "sre2l": 3.0}, 0)["rded"]
+    assert (soft.runs["rded"].bits == expected.bits).all()
+    assert soft.runs["rded"].seeds == expected.seeds
+    assert soft.soft_control is None
+    assert hard.soft_control is not None
+    assert hard.soft_control.accuracy == soft.runs["random"].accuracy
+    assert compare(hard, 500).against_soft_random.contrast.second == CONTROL_SOFT
+    assert len(contests(filled, "default", "digits")) == 2
+    with pytest.raises(InputError, match=r"no score of digits\|10"):
+        contests(filled, "default", "digits|10")
+
+
+def test_scores_on_an_older_content_of_the_dataset_do_not_compete(store: ArtefactStore) -> None:
+    """Their bits belong to other images, maybe as many: pairing them up would be noise that looks like a comparison."""
+    bits = made({"rded": 1.0, "random": 0.5, "noise": 3.0}, 0, seeds=2)
+    for name, own in bits.items():
+        put_scores(store, name, "digits|1", {"soft": own}, dataset=("e" if name == "noise" else "d") * 64)
+    assert set(contests(store, "default")[0].runs) == {"random", "rded"}
+
+
+def test_rows_gain_what_stands_beside_accuracy(filled: ArtefactStore) -> None:
+    rows = {(row["method"], row["label"]): row for row in gather(filled, "default").rows}
+    soft, hard, random = rows["rded", "soft"], rows["rded", "hard"], rows["random", "soft"]
+    assert soft["ior"] == pytest.approx(soft["accuracy_mean"] - random["accuracy_mean"])
+    assert hard["hlr"] == pytest.approx(0.98 - hard["accuracy_mean"])
+    alpha = 0.5 * soft["ior"] - 0.5 * hard["hlr"]
+    assert soft["lrs"] == pytest.approx((np.exp(alpha) - np.exp(-1)) / (np.e - np.exp(-1)))
+    assert (soft["beats_random"], rows["noise", "soft"]["beats_random"], random["beats_random"]) == ("yes", "no", "")
+    assert (soft["ranks"], rows["sre2l", "soft"]["ranks"]) == ([1, 1], None)
+    assert (soft["device_seconds"], soft["teacher_bytes"], soft["label_bytes"]) == (1.0, 900, 500)
+
+
+def test_every_link_of_the_report_leads_somewhere_and_nowhere_outside(filled: ArtefactStore, tmp_path: Path) -> None:
+    written = write_site(filled, "default", tmp_path / "report")
+    names = {str(path.relative_to(tmp_path / "report")) for path in written}
+    assert {"index.html", "leaderboard.md", "leaderboard.csv", "comparisons.csv", "methods/rded.html"} <= names
+    for page in (path for path in written if path.suffix == ".html"):
+        text = page.read_text()
+        assert "<script" not in text
+        assert not re.search(r"url\(|@import|(?:href|src)=\"(?:https?:)?//", text)
+        for link in re.findall(r'(?:href|src)="([^"]+)"', text):
+            if link.startswith("data:"):
+                continue
+            name, _, place = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target in [path.resolve() for path in written], link
+            assert not place or f'id="{place}"' in target.read_text(), link
+
+
+def test_an_accuracy_leads_to_the_digests_of_its_trainings(filled: ArtefactStore, tmp_path: Path) -> None:
+    write_site(filled, "default", tmp_path)
+    index, page = ((tmp_path / name).read_text() for name in ("index.html", "methods/rded.html"))
+    assert f'href="methods/rded.html#digits-1-{STUDENT}-soft"' in index
+    reference = filled.read_reference("default", f"rded/score_{STUDENT}", "digits|1")
+    assert reference is not None
+    assert all(digest in page for digest in reference.units.values())
+    assert all(digest in page for digest in reference.contents.values())
+    assert f"dd-assets verify rded/score_{STUDENT} &#39;digits|1&#39;" in page
+    assert "rded wins with" in index
+    assert "rded beats random images with soft labels" in index
+
+
+def test_tables_beside_the_pages_say_the_same(filled: ArtefactStore, tmp_path: Path) -> None:
+    write_site(filled, "default", tmp_path)
+    rows = list(csv.DictReader((tmp_path / "comparisons.csv").open()))
+    by_method = {row["method"]: row for row in rows if row["label"] == "soft"}
+    assert [by_method[name]["rank"] for name in ("rded", "random", "noise")] == ["1", "2", "3"]
+    assert float(by_method["rded"]["this_minus_random_low"]) > 0
+    assert by_method["random"]["this_minus_random_p"] == ""
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert re.search(r"\| 1 \| rded \| \*\*\d\d\.\d\d\*\* ± ", text)
+    assert re.search(r"\| 2 \| random \| \*\d\d\.\d\d\* ± ", text)
+    assert "sre2l (overridden)" in text
+    stored = json.loads((tmp_path / "comparisons.json").read_text())
+    assert {entry["label"] for entry in stored} == {"soft", "hard"}
+
+
+def test_compare_prints_the_verdict(filled: ArtefactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_STORE", filled.root)
+    done = CliRunner().invoke(main, ["compare", "--partition", "digits|1", "--student", STUDENT, "--label", "soft"])
+    assert done.exit_code == 0, done.output
+    assert "rded wins with" in done.output
+    assert "noise does worse than random images with soft labels." in done.output
+    assert "hard labels" not in done.output
+    found = json.loads(CliRunner().invoke(main, ["compare", "--partition", "digits", "--json"]).stdout)
+    assert [entry["label"] for entry in found] == ["soft", "hard"]
+    assert found[0]["standings"][0]["against_random"]["contrast"]["pairs"] == 6
+    wrong = CliRunner().invoke(main, ["compare", "--partition", "digits|1", "--label", "sft"])
+    assert wrong.exit_code == 2
+
+
+def test_an_empty_store_has_a_report_that_says_so(store: ArtefactStore, tmp_path: Path) -> None:
+    write_site(store, "default", tmp_path / "empty")
+    assert "No score has been computed yet" in (tmp_path / "empty" / "index.html").read_text()
