@@ -12,6 +12,7 @@ CHECKED = [
     "dd_assets.diffusion.autoencoder",
     "dd_assets.diffusion.denoisers",
     "dd_assets.diffusion.generator",
+    "dd_assets.diffusion.loss_difference",
     "dd_assets.diffusion.sampling",
     "dd_assets.evaluation.labellers",
     "dd_assets.evaluation.losses",

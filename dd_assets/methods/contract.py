@@ -145,7 +145,7 @@ class Method:
 
     def reads_centroids(self, parameters: Any) -> bool:
         """Whether these parameters read class centroids: the method does, or its images start from them."""
-        return self.needs.centroids or (self.needs.generator and parameters.start != "noise")
+        return self.needs.centroids or (self.needs.generator and getattr(parameters, "start", "noise") != "noise")
 
     def generators(self) -> list[str]:
         """Every generator that some recipe samples from, sorted: edges of the graph."""
