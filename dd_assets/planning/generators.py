@@ -6,11 +6,12 @@ any unit (dd_assets/units), Dagster.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dd_assets.datasets.registry import Setting, setting, settings
-from dd_assets.diffusion.registry import GENERATORS, GeneratorRecipe
+from dd_assets.diffusion.registry import GENERATORS, TRAINED_ON_OTHERS, GeneratorRecipe
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Method
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
@@ -83,7 +84,7 @@ def without_generator(chosen: Setting, name: str) -> str:
     stated = chosen.generators
     if name not in stated.names():
         return f"{chosen.name} names no {name} generator (docs/generators.md)"
-    if name != "foreign":
+    if name not in TRAINED_ON_OTHERS:
         return ""
     if stated.foreign not in settings():
         return f"its foreign generator needs the setting {stated.foreign!r}, which is not enabled (DD_DATASETS)"
@@ -91,7 +92,9 @@ def without_generator(chosen: Setting, name: str) -> str:
     absent = [title for title in chosen.classes if title not in others]
     if absent:
         return f"{stated.foreign} lacks {', '.join(map(repr, absent[:3]))} of {chosen.name}'s classes"
-    return "" if _foreign_recipe(chosen) else f"neither {chosen.name} nor {stated.foreign} states a small generator"
+    if _foreign_recipe(chosen, name):
+        return ""
+    return f"neither {chosen.name} nor {stated.foreign} states a small generator"
 
 
 def generators_of(chosen: Setting) -> tuple[str, ...]:
@@ -112,7 +115,9 @@ def _clustered(cell: Cell) -> list[str]:
     return [name for name in CLUSTERED if name in generators_of(cell.setting)]
 
 
-def _foreign_recipe(chosen: Setting) -> GeneratorRecipe | None:
+def _foreign_recipe(chosen: Setting, name: str) -> GeneratorRecipe | None:
+    if name == "foreign_text":
+        return chosen.generators.text
     return chosen.generators.small or setting(chosen.generators.foreign).generators.small
 
 
@@ -122,19 +127,19 @@ def _refuse(chosen: Setting, name: str) -> None:
         raise InputError(reason, "choose another generator or name this one in the setting")
 
 
-def _resolve_small(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+def _resolve_own(name: str, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     chosen = cell.setting
-    _refuse(chosen, "small")
-    recipe = chosen.generators.small
+    _refuse(chosen, name)
+    recipe: GeneratorRecipe | None = getattr(chosen.generators, name)
     assert recipe is not None
     source = usable(engine, inputs["dataset"], "dataset")
     judge = usable(engine, inputs["teacher"], "teacher")
-    unit = generator.plan(chosen, recipe, chosen, source, cell.overrides, "small")
+    unit = generator.plan(chosen, recipe, chosen, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
     samples = generator_samples.plan(
         chosen, made["generator"], source, judge, recipe.guidance_scale, recipe.recognition_floor
     )
-    return reference_of("generator_small", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
+    return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
 def _resolve_pretrained(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -151,17 +156,17 @@ def _resolve_pretrained(cell: Cell, inputs: Mapping[str, Reference], engine: Eng
     return reference_of("generator_pretrained", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
-def _resolve_foreign(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+def _resolve_foreign(name: str, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     """No input of this cell's setting takes part: neither its images nor, to judge the samples, its teacher."""
     chosen = cell.setting
-    _refuse(chosen, "foreign")
-    other, recipe = setting(chosen.generators.foreign), _foreign_recipe(chosen)
+    _refuse(chosen, name)
+    other, recipe = setting(chosen.generators.foreign), _foreign_recipe(chosen, name)
     assert recipe is not None
     source = run_named({"dataset": dataset.plan(other, engine.raw)}, engine)["dataset"]
-    unit = generator.plan(chosen, recipe, other, source, cell.overrides, "foreign")
+    unit = generator.plan(chosen, recipe, other, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
     samples = generator_samples.plan(chosen, made["generator"], source, None, recipe.guidance_scale, 0.0, other)
-    return reference_of("generator_foreign", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
+    return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
 def _resolve_centroids(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -210,15 +215,23 @@ def _generator_stage(
 
 
 def generator_stages() -> list[Stage]:
-    """The three generators and the centroids, upstream before downstream."""
+    """The generators and the centroids, upstream before downstream."""
     return [
         _generator_stage(
             "small",
             ("dataset", "teacher"),
-            _resolve_small,
+            functools.partial(_resolve_own, "small"),
             (_LEARNT, _RECONSTRUCTION, _RECOGNISED, _CONSTANT),
             "A class-conditional DiT trained here on the setting's images, with classifier-free guidance. The teacher"
             " only judges its samples.",
+        ),
+        _generator_stage(
+            "text",
+            ("dataset", "teacher"),
+            functools.partial(_resolve_own, "text"),
+            (_LEARNT, _RECONSTRUCTION, _RECOGNISED, _CONSTANT),
+            "A UNet trained here on the setting's images to follow prompts: captions name the class, what it is, and"
+            " what stands out in an image. The teacher only judges its samples.",
         ),
         _generator_stage(
             "pretrained",
@@ -230,9 +243,16 @@ def generator_stages() -> list[Stage]:
         _generator_stage(
             "foreign",
             (),
-            _resolve_foreign,
+            functools.partial(_resolve_foreign, "foreign"),
             (_LEARNT, _RECONSTRUCTION, _CONSTANT),
             "A DiT trained here on another setting's images, for methods that must not see this one's.",
+        ),
+        _generator_stage(
+            "foreign_text",
+            (),
+            functools.partial(_resolve_foreign, "foreign_text"),
+            (_LEARNT, _RECONSTRUCTION, _CONSTANT),
+            "A UNet that follows prompts, trained here on another setting's images.",
         ),
         Stage(
             asset=CENTROIDS,

@@ -23,6 +23,7 @@ from dd_assets.datasets.registry import Setting
 from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder
+from dd_assets.diffusion.wording import definitions
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
@@ -45,10 +46,12 @@ def plan(
     dataset: Manifest,
     overrides: Mapping[str, Any],
     name: str,
+    raw: RawData | None = None,
 ) -> Unit:
     """The unit that trains a generator for `chosen` on the images of `images`, whose `dataset` manifest is given.
 
-    Raises InputError where the two settings' classes do not agree, UnknownNameError for an unknown override.
+    `raw` says where the folder of a text encoder lies. Raises InputError where the two settings' classes do not agree
+    or that folder is incomplete, UnknownNameError for an unknown override.
     """
     stated = with_overrides(recipe, overrides, f"generator {name} of {chosen.name}")
     known = {title: number for number, title in enumerate(images.classes)}
@@ -62,13 +65,35 @@ def plan(
             **_known(chosen, rows),
             "trained_classes": list(images.classes),
             "hflip": stated.hflip and images.hflip,
+            **_prompted(stated, images),
         },
-        inputs={"dataset": dataset.content},
+        inputs={"dataset": dataset.content, **_encoder_input(stated, raw)},
         seed=0,
         sources={"dataset": dataset.recipe_digest},
         setting=images.name,
         label=f"generator {name} {chosen.name}",
     )
+
+
+def _prompted(stated: GeneratorRecipe, images: Setting) -> dict[str, Any]:
+    """What the captions of a generator that reads text are made of; it knows no class ids."""
+    if stated.reads == "class":
+        return {}
+    return {"class_ids": [], "definitions": list(definitions(images.data, images.classes))}
+
+
+def _encoder_input(stated: GeneratorRecipe, raw: RawData | None) -> dict[str, str]:
+    """The digest of a text encoder's folder, where the recipe names one."""
+    if stated.reads == "class" or not stated.text_encoder:
+        return {}
+    assert raw is not None, "a text encoder's folder lies below the raw data"
+    return {"text_encoder": text_digest(_folder_digests(folder_path(raw, stated.text_encoder)))}
+
+
+def _folder_digests(path: Path) -> dict[str, str]:
+    from dd_assets.diffusion.text import encoder_files
+
+    return {str(file.relative_to(path)): file_digest(file) for file in encoder_files(path)}
 
 
 def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData) -> Unit:
@@ -160,10 +185,13 @@ def _train(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         device=work.device,
         checkpoints=work.checkpoints,
+        named=_named(unit, work),
     )
+    text = _text_metadata(unit)
     metadata = {
         "scheduler": made.scheduler,
         **{name: plain(given[name]) for name in ("classes", "class_ids", "trained_classes", "size", "channels")},
+        **({} if text is None else {"text": text}),
     }
     state, metadata = pack_generator(made.transformer, made.autoencoder, metadata)
     hasher = ContentHasher("generator").value("facts", metadata)
@@ -184,13 +212,42 @@ def _train(unit: Unit, work: Work) -> Product:
             "parameters": sum(tensor.numel() for tensor in state.values()),
             "reconstruction_psnr": round(made.psnr, 2),
             "final_loss": float(np.mean(made.losses["denoiser"][-100:])),
+            **({} if text is None else {"text": True}),
         },
     )
 
 
+def _text_metadata(unit: Unit) -> dict[str, str] | None:
+    """What the stored file says of its text encoder: None without one, {} for hashed words."""
+    given = unit.parameters
+    if given.get("reads", "class") == "class":
+        return None
+    folder = given.get("text_encoder", "")
+    return {"folder": folder, "digest": unit.inputs["text_encoder"]} if folder else {}
+
+
+def _named(unit: Unit, work: Work) -> Any:
+    """What the prompts of a training are made of, or None; raises InputError for a folder that changed."""
+    from dd_assets.diffusion.producing import Named
+    from dd_assets.diffusion.text import HashedText, SentenceText
+
+    text, given = _text_metadata(unit), unit.parameters
+    if text is None:
+        return None
+    encoder = SentenceText(_checked(work.raw, text), work.device) if text else HashedText(work.device)
+    return Named(classes=tuple(given["trained_classes"]), definitions=tuple(given["definitions"]), encoder=encoder)
+
+
+def _checked(raw: RawData, text: Mapping[str, str]) -> Path:
+    path = folder_path(raw, text["folder"])
+    if text_digest(_folder_digests(path)) != text["digest"]:
+        raise InputError(f"text encoder {path} changed", "materialize the generator again")
+    return path
+
+
 def recipe_of(given: Mapping[str, Any]) -> GeneratorRecipe:
     """The typed recipe in a unit's parameters."""
-    names = [entry.name for entry in fields(GeneratorRecipe) if entry.name not in NOT_IN_RECIPE]
+    names = [entry.name for entry in fields(GeneratorRecipe) if entry.name in given]
     stated: dict[str, Any] = {name: plain(given[name]) for name in names}
     stated["autoencoder_channels"] = tuple(stated["autoencoder_channels"])
     return GeneratorRecipe(**stated)
@@ -224,10 +281,10 @@ def _verdicts(losses: np.ndarray, psnr: float, space: str) -> tuple[Verdict, ...
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(data: bytes, device: str) -> Any:
+def _loaded(data: bytes, device: str, raw: RawData) -> Any:
     from dd_assets.diffusion.weights import from_bytes
 
-    return from_bytes(data, device)
+    return from_bytes(data, device, lambda text: _checked(raw, text))
 
 
 @functools.lru_cache(maxsize=1)
@@ -250,7 +307,7 @@ def load(work: Work, input_name: str = "generator") -> Any:
     """
     manifest = work.input(input_name)
     if GENERATOR in manifest.payloads:
-        return copy.deepcopy(_loaded(work.store.read(manifest, GENERATOR), work.device))
+        return copy.deepcopy(_loaded(work.store.read(manifest, GENERATOR), work.device, work.raw))
     stated = json.loads(work.store.read(manifest, FOLDER))
     path = folder_path(work.raw, stated["folder"])
     return _loaded_folder(str(path), json.dumps(stated["files"]), json.dumps(stated["given"]), work.device)
