@@ -15,6 +15,7 @@ import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.diffusion.registry import GENERATORS
+from dd_assets.diffusion.wording import Bank
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
@@ -40,6 +41,9 @@ class Needs:
     centroids: bool = False
     """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
     centroids need them in any case (diffusion/contract.py)."""
+    prompts: bool = False
+    """The setting's prompt bank (units/prompt_bank.py), where `parameters.diversify` is set: the one of the kind that
+    `parameters.bank` names."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -147,6 +151,10 @@ class Method:
         """Whether these parameters read class centroids: the method does, or its images start from them."""
         return self.needs.centroids or (self.needs.generator and getattr(parameters, "start", "noise") != "noise")
 
+    def reads_prompts(self, parameters: Any) -> bool:
+        """Whether these parameters compose prompts from the setting's bank."""
+        return self.needs.prompts and bool(parameters.diversify)
+
     def generators(self) -> list[str]:
         """Every generator that some recipe samples from, sorted: edges of the graph."""
         return sorted({self.generator_of(recipe.parameters) for recipe in self.recipes.values()} - {""})
@@ -228,6 +236,8 @@ class Request:
     """Loads the generator that `parameters.generator` names, frozen on `device` (diffusion.generator.Generator)."""
     centroids: Callable[[], ClassCentroids] = field(default_factory=lambda: _absent("class centroids"))
     """The centroids of this IPC in that generator's latents."""
+    prompts: Callable[[], Bank] = field(default_factory=lambda: _absent("prompt bank"))
+    """The setting's prompt bank of the kind `parameters.bank`."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

@@ -16,6 +16,7 @@ from dd_assets.errors import InputError
 from dd_assets.methods.contract import Method
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.prompt_banks import PROMPT_BANK, prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, generator, generator_samples
 
@@ -40,7 +41,7 @@ def usable_generator(engine: Engine, reference: Reference) -> Manifest:
 def generation_inputs(
     method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
 ) -> dict[str, Manifest]:
-    """The generator that the parameters name, and the centroids in its latents where they are read."""
+    """The generator that the parameters name, and the centroids in its latents and prompts where they are read."""
     name = method.generator_of(parameters)
     if not name:
         return {}
@@ -54,28 +55,32 @@ def generation_inputs(
         if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
             raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
         found["centroids"] = usable(engine, inputs[CENTROIDS], name)
+    if method.reads_prompts(parameters):
+        found["prompts"] = usable(engine, inputs[PROMPT_BANK], parameters.bank)
     return found
 
 
 def generation_assets(method: Method) -> tuple[str, ...]:
-    """The generators and centroids that some recipe or enabled setting of a method reads."""
+    """The generators, centroids and prompts that some recipe or enabled setting of a method reads."""
     if not method.needs.generator:
         return (CENTROIDS,) if method.needs.centroids else ()
     stated = [recipe.parameters for recipe in method.recipes.values()]
     stated += [declared_parameters(method, entry) for entry in settings().values()]
     names = sorted({method.generator_of(parameters) for parameters in stated})
     clustered = any(method.reads_centroids(parameters) for parameters in stated)
-    return (*(generator_asset(name) for name in names), *((CENTROIDS,) if clustered else ()))
+    prompted = any(method.reads_prompts(parameters) for parameters in stated)
+    further = (*((CENTROIDS,) if clustered else ()), *((PROMPT_BANK,) if prompted else ()))
+    return (*(generator_asset(name) for name in names), *further)
 
 
 def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
-    """Generators that a cell's parameters do not name, and centroids that they do not read."""
+    """Generators that a cell's parameters do not name, and centroids and prompts that they do not read."""
     if not method.needs.generator:
         return frozenset()
     parameters = declared_parameters(method, cell.setting, cell.overrides)
-    read = {generator_asset(method.generator_of(parameters))} | (
-        {CENTROIDS} if method.reads_centroids(parameters) else set()
-    )
+    read = {generator_asset(method.generator_of(parameters))}
+    read |= {CENTROIDS} if method.reads_centroids(parameters) else set()
+    read |= {PROMPT_BANK} if method.reads_prompts(parameters) else set()
     return frozenset(generation_assets(method)) - read
 
 
@@ -215,8 +220,9 @@ def _generator_stage(
 
 
 def generator_stages() -> list[Stage]:
-    """The generators and the centroids, upstream before downstream."""
+    """The generators, prompts and centroids, upstream before downstream."""
     return [
+        prompt_bank_stage(),
         _generator_stage(
             "small",
             ("dataset", "teacher"),

@@ -35,8 +35,9 @@ ROW_FIELDS = (
 )
 """Every row has these keys; accuracies, `best_mean` and `published` are fractions in [0, 1], any figure may be None."""
 
-OPTIONAL_FIELDS = {"published_note": "", "declared": True}
-"""Shown if present: where the paper contradicts itself, and False for results of overridden parameters."""
+OPTIONAL_FIELDS = {"published_note": "", "declared": True, "provenance": "", "data_free_rank": None}
+"""Shown if present: where the paper contradicts itself, False for results of overridden parameters, whether the images
+owe anything to the real ones but through the teacher, and the rank among those that do not."""
 
 MISSING = "–"
 Row = Mapping[str, Any]

@@ -47,6 +47,7 @@ def kinds() -> dict[str, Kind]:
         "class_centroids": Kind(
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),
+        "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "leaderboard": _own("leaderboard", 1, exclusive=True),
     }
     for name, method in METHODS().items():
