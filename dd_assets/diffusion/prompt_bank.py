@@ -78,8 +78,8 @@ class LanguageModel:
 
         model_files(path)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, use_safetensors=True)
-        self.model: Any = model.to(device).eval().requires_grad_(False)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, use_safetensors=True)
+        self.model = model.to(device).eval().requires_grad_(False)
         self.device = device
 
     @torch.no_grad()
