@@ -59,7 +59,7 @@ def written_bank(complete: Complete, classes: Sequence[str], defined: Sequence[s
 
 def _phrases(text: str, wanted: int, name: str) -> list[str]:
     """The first `wanted` different lines of an answer, without numbers, commas and full stops."""
-    lines = (NUMBERING.sub("", line).replace(",", " and").strip(" .;:\"'") for line in text.splitlines())
+    lines = (NUMBERING.sub("", line).replace(",", "").strip(" .;:\"'") for line in text.splitlines())
     found = list(dict.fromkeys(line for line in lines if line and len(line.split()) <= LONGEST))
     if len(found) < wanted:
         raise InputError(
