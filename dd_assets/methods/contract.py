@@ -42,8 +42,7 @@ class Needs:
     """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
     centroids need them in any case (diffusion/contract.py)."""
     prompts: bool = False
-    """The setting's prompt bank (units/prompt_bank.py), where `parameters.diversify` is set: the one of the kind that
-    `parameters.bank` names."""
+    """The setting's prompt bank of the kind `parameters.bank`, where `parameters.diversify` is set."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -237,7 +236,7 @@ class Request:
     centroids: Callable[[], ClassCentroids] = field(default_factory=lambda: _absent("class centroids"))
     """The centroids of this IPC in that generator's latents."""
     prompts: Callable[[], Bank] = field(default_factory=lambda: _absent("prompt bank"))
-    """The setting's prompt bank of the kind `parameters.bank`."""
+    """The prompt bank that is an input."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

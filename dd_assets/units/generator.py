@@ -23,13 +23,13 @@ from dd_assets.datasets.registry import Setting
 from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder
-from dd_assets.diffusion.wording import definitions
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
 from dd_assets.units.kinds import kind_of
+from dd_assets.units.prompted import checked, encoder_input, folder_path, named, prompted, text_metadata
 from dd_resources.raw_data import RawData, file_digest
 
 GENERATOR = "generator.safetensors"
@@ -65,35 +65,14 @@ def plan(
             **_known(chosen, rows),
             "trained_classes": list(images.classes),
             "hflip": stated.hflip and images.hflip,
-            **_prompted(stated, images),
+            **prompted(stated, images),
         },
-        inputs={"dataset": dataset.content, **_encoder_input(stated, raw)},
+        inputs={"dataset": dataset.content, **encoder_input(stated, raw)},
         seed=0,
         sources={"dataset": dataset.recipe_digest},
         setting=images.name,
         label=f"generator {name} {chosen.name}",
     )
-
-
-def _prompted(stated: GeneratorRecipe, images: Setting) -> dict[str, Any]:
-    """What the captions of a generator that reads text are made of; it knows no class ids."""
-    if stated.reads == "class":
-        return {}
-    return {"class_ids": [], "definitions": list(definitions(images.data, images.classes))}
-
-
-def _encoder_input(stated: GeneratorRecipe, raw: RawData | None) -> dict[str, str]:
-    """The digest of a text encoder's folder, where the recipe names one."""
-    if stated.reads == "class" or not stated.text_encoder:
-        return {}
-    assert raw is not None, "a text encoder's folder lies below the raw data"
-    return {"text_encoder": text_digest(_folder_digests(folder_path(raw, stated.text_encoder)))}
-
-
-def _folder_digests(path: Path) -> dict[str, str]:
-    from dd_assets.diffusion.text import encoder_files
-
-    return {str(file.relative_to(path)): file_digest(file) for file in encoder_files(path)}
 
 
 def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData) -> Unit:
@@ -122,13 +101,6 @@ def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData) -> Unit
         setting=chosen.name,
         label=f"generator pretrained {chosen.name}",
     )
-
-
-def folder_path(raw: RawData, folder: str) -> Path:
-    """Where a folder lies: absolute, or below DD_DATA_ROOT, which must then be local."""
-    if not Path(folder).is_absolute() and "://" in raw.root:
-        raise InputError(f"generator folder {folder!r} below {raw.root}", "give an absolute path on this machine")
-    return Path(raw.root) / folder
 
 
 def _known(chosen: Setting, rows: Sequence[ClassRow]) -> dict[str, Any]:
@@ -185,9 +157,9 @@ def _train(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         device=work.device,
         checkpoints=work.checkpoints,
-        named=_named(unit, work),
+        named=named(unit, work),
     )
-    text = _text_metadata(unit)
+    text = text_metadata(unit)
     metadata = {
         "scheduler": made.scheduler,
         **{name: plain(given[name]) for name in ("classes", "class_ids", "trained_classes", "size", "channels")},
@@ -215,34 +187,6 @@ def _train(unit: Unit, work: Work) -> Product:
             **({} if text is None else {"text": True}),
         },
     )
-
-
-def _text_metadata(unit: Unit) -> dict[str, str] | None:
-    """What the stored file says of its text encoder: None without one, {} for hashed words."""
-    given = unit.parameters
-    if given.get("reads", "class") == "class":
-        return None
-    folder = given.get("text_encoder", "")
-    return {"folder": folder, "digest": unit.inputs["text_encoder"]} if folder else {}
-
-
-def _named(unit: Unit, work: Work) -> Any:
-    """What the prompts of a training are made of, or None; raises InputError for a folder that changed."""
-    from dd_assets.diffusion.producing import Named
-    from dd_assets.diffusion.text import HashedText, SentenceText
-
-    text, given = _text_metadata(unit), unit.parameters
-    if text is None:
-        return None
-    encoder = SentenceText(_checked(work.raw, text), work.device) if text else HashedText(work.device)
-    return Named(classes=tuple(given["trained_classes"]), definitions=tuple(given["definitions"]), encoder=encoder)
-
-
-def _checked(raw: RawData, text: Mapping[str, str]) -> Path:
-    path = folder_path(raw, text["folder"])
-    if text_digest(_folder_digests(path)) != text["digest"]:
-        raise InputError(f"text encoder {path} changed", "materialize the generator again")
-    return path
 
 
 def recipe_of(given: Mapping[str, Any]) -> GeneratorRecipe:
@@ -284,7 +228,7 @@ def _verdicts(losses: np.ndarray, psnr: float, space: str) -> tuple[Verdict, ...
 def _loaded(data: bytes, device: str, raw: RawData) -> Any:
     from dd_assets.diffusion.weights import from_bytes
 
-    return from_bytes(data, device, lambda text: _checked(raw, text))
+    return from_bytes(data, device, lambda text: checked(raw, text))
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,8 +15,8 @@ from dd_assets.errors import InputError
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Product, Unit, Verdict
-from dd_assets.units.generator import folder_path
 from dd_assets.units.kinds import kind_of
+from dd_assets.units.prompted import folder_path
 from dd_resources.raw_data import RawData, file_digest
 
 BANK = "prompt_bank.json"

@@ -117,7 +117,7 @@ METHOD = Method(
         "digits": Recipe(
             parameters=replace(_WHOLE, mipc=100),
             source=(
-                "own: whole images, because 4 px patches destroy digits of 8 px; two and eight pairs, ᾱ .2 to .7, .05 to"
+                "own: whole images, because patches of 4 px destroy digits; two and eight pairs, ᾱ .2 to .7, .05 to"
                 " .4 and .2 to .95 compared on a validation fifth of the training split (one draw, two students): no"
                 " difference beyond that between students, so the stated values stay; mipc 100 of some 143"
             ),
