@@ -19,10 +19,12 @@ from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.generate import sample_rows
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.producing import Named, Produced, train_generator
+from dd_assets.diffusion.registry import RECIPES
 from dd_assets.diffusion.text import HashedText, SentenceText, ngrams
 from dd_assets.diffusion.weights import from_bytes, pack_generator, to_bytes
 from dd_assets.diffusion.wording import CONTENT, STYLE, compose, definitions, measured_words
 from dd_assets.errors import InputError
+from dd_assets.planning.digests import plain
 from tests.diffusion.tiny import TINY, rows
 from tests.models.interruption import Killed, MemoryCheckpoints
 
@@ -215,3 +217,9 @@ def test_definitions_belong_to_a_dataset_and_contain_no_comma() -> None:
     assert not any("," in text for text in digits)
     assert definitions("imagenet1k", ("crane", "crane bird", "tench")) != ("", "", "")
     assert definitions("nobody's", ("crane",)) == ("",)
+
+
+def test_recipes_by_class_keep_their_digests() -> None:
+    # What a recipe gained must not retrain every generator in people's stores.
+    assert not {"reads", "text_encoder"} & set(plain(RECIPES["digits"]))
+    assert plain(RECIPES["digits_text"])["reads"] == "text"
