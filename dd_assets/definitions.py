@@ -16,6 +16,7 @@ from dd_assets.assets import (
     diversity,
     generator,
     leaderboard,
+    prompt_bank,
     score,
     soft_labels,
     study,
@@ -33,18 +34,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises StoreError or InputError for a DD_EXECUTOR that cannot work here, before anything runs.
     """
     chosen = executor(store_root())
-    stages = (
-        dataset,
-        teacher,
-        committee,
-        generator,
-        synthetic_images,
-        diversity,
-        soft_labels,
-        score,
-        study,
-        leaderboard,
-    )
+    upstream = (dataset, teacher, committee, generator, prompt_bank)
+    stages = (*upstream, synthetic_images, diversity, soft_labels, score, study, leaderboard)
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],
         jobs=build_jobs(chosen),

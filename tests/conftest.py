@@ -10,11 +10,15 @@ from jaxtyping import install_import_hook
 # Before anything of the project is imported: from here on every shape annotation in these modules is checked.
 CHECKED = [
     "dd_assets.diffusion.autoencoder",
+    "dd_assets.diffusion.captions",
     "dd_assets.diffusion.denoisers",
+    "dd_assets.diffusion.energy",
     "dd_assets.diffusion.generator",
     "dd_assets.diffusion.guiding",
     "dd_assets.diffusion.repulsion",
+    "dd_assets.diffusion.loss_difference",
     "dd_assets.diffusion.sampling",
+    "dd_assets.diffusion.text",
     "dd_assets.evaluation.labellers",
     "dd_assets.evaluation.kd_terms",
     "dd_assets.evaluation.losses",

@@ -91,7 +91,7 @@ def _digits() -> Setting:
                 for seed in (1, 2, 3)
             ),
         ),
-        generators=Generators(small=generator_recipe("digits"), foreign="mnist"),
+        generators=Generators(small=generator_recipe("digits"), text=generator_recipe("digits_text"), foreign="mnist"),
         students=("convnet2_w64", "resnet18"),
         protocol=_protocol(hflip=False),
     )
@@ -113,7 +113,7 @@ def _grey(name: str, classes: tuple[str, ...], mean: float, std: float, *, hflip
             architecture="convnet3_w128",
             recipe=TeacherRecipe(epochs=20, pad_crop=2, hflip=hflip, accuracy_floor=floor, source="own choice"),
         ),
-        generators=Generators(small=generator_recipe(name)),
+        generators=Generators(small=generator_recipe(name), text=generator_recipe(f"{name}_text")),
         students=("convnet3_w128", "resnet18"),
         protocol=_protocol(hflip=hflip),
     )
@@ -150,10 +150,14 @@ def _cifar(name: str, classes: tuple[str, ...], statistics: Normalisation, floor
             *_pool(short, *SHORT, *DEPTHS, suffix="_short"),
             *_pool(transformer, "vit_micro"),
         ),
-        generators=Generators(small=generator_recipe("cifar10") if name == "cifar10" else None),
+        generators=_cifar_generators() if name == "cifar10" else Generators(),
         students=("resnet18",),
         protocol=_protocol(hflip=True),
     )
+
+
+def _cifar_generators() -> Generators:
+    return Generators(small=generator_recipe("cifar10"), text=generator_recipe("cifar10_text"))
 
 
 def _images(name: str, size: int, floor: float, *, reader: str = "folder", options: Mapping[str, Any]) -> Setting:

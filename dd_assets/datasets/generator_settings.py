@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, get_args, get_type_hints
 
 from dd_assets.diffusion.registry import (
-    GENERATORS,
     GeneratorRecipe,
     Generators,
     PretrainedFolder,
@@ -21,17 +20,20 @@ from dd_assets.diffusion.registry import (
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import with_overrides
 
+FIELDS = ("small", "text", "pretrained", "foreign", "language_model")
 SEE = "see docs/generators.md"
 NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 
 
 def as_generator_fields(entry: Generators) -> dict[str, Any]:
     """A setting's generators in the form in which YAML states them."""
-    small, folder = entry.small, entry.pretrained
+    small, text, folder = entry.small, entry.text, entry.pretrained
     return {
         "small": None if small is None else asdict(small),
+        "text": None if text is None else asdict(text),
         "pretrained": None if folder is None else asdict(folder),
         "foreign": entry.foreign or None,
+        "language_model": entry.language_model or None,
     }
 
 
@@ -41,24 +43,31 @@ def read_generators(where: str, fields: Any) -> Generators:
     Raises InputError or UnknownNameError naming the field.
     """
     for key in fields:
-        if key not in GENERATORS:
-            raise UnknownNameError.of(f"generator of {where}", str(key), GENERATORS)
-    foreign = fields.get("foreign") or ""
+        if key not in FIELDS:
+            raise UnknownNameError.of(f"generator of {where}", str(key), FIELDS)
+    foreign, writer = (fields.get(key) or "" for key in ("foreign", "language_model"))
     if not isinstance(foreign, str):
         raise InputError(f"{where}: generators, foreign: {foreign!r}", "name a setting")
+    if not isinstance(writer, str):
+        raise InputError(f"{where}: generators, language_model: {writer!r}", "give a path")
+    text = _small(where, fields.get("text"), "text")
     return Generators(
-        small=_small(where, fields.get("small")), pretrained=_folder(where, fields.get("pretrained")), foreign=foreign
+        small=_small(where, fields.get("small"), "small"),
+        text=None if text is None else replace(text, reads="text"),
+        pretrained=_folder(where, fields.get("pretrained")),
+        foreign=foreign,
+        language_model=writer,
     )
 
 
-def _small(where: str, stated: Any) -> GeneratorRecipe | None:
+def _small(where: str, stated: Any, name: str) -> GeneratorRecipe | None:
     if stated is None:
         return None
     if isinstance(stated, str):
         return generator_recipe(stated)
     if not isinstance(stated, Mapping):
-        raise InputError(f"{where}: generators, small: {stated!r}", f"give a recipe's name or fields; {SEE}")
-    owner = f"{where}, generator small"
+        raise InputError(f"{where}: generators, {name}: {stated!r}", f"give a recipe's name or fields; {SEE}")
+    owner = f"{where}, generator {name}"
     made = with_overrides(GeneratorRecipe(iterations=20_000), _numbers(stated), owner)
     _check_words(made, owner)
     return made

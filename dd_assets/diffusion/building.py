@@ -1,4 +1,4 @@
-"""New generators: diffusers' DiT and AutoencoderKL at the sizes of a recipe.
+"""New generators: diffusers' DiT, conditional UNet and AutoencoderKL at the sizes of a recipe.
 
 Belongs here: configurations and initialisation. Does not belong: training (training.py, autoencoder.py), weights of
 others (folders.py).
@@ -6,6 +6,7 @@ others (folders.py).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -77,6 +78,39 @@ def build_transformer(recipe: GeneratorRecipe, shape: tuple[int, int, int], clas
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return undropped(model)
+
+
+def build_unet(recipe: GeneratorRecipe, shape: tuple[int, int, int], text_width: int, seed: int) -> Any:
+    """A UNet2DConditionModel that reads prompts of `text_width` numbers, initialised from (seed, "generator") alone.
+
+    Its output layer begins at zero, as the DiT's. Raises InputError where the side cannot be halved.
+    """
+    from diffusers import UNet2DConditionModel
+
+    if shape[1] % 2 or recipe.width % recipe.heads:
+        raise InputError(
+            f"a UNet of width {recipe.width}, {recipe.heads} heads, for {shape[1]} x {shape[1]}: sides do not divide",
+            "change width, heads or autoencoder_channels",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(randomness.torch_seed(seed, "generator", "unet"))
+        model: Any = UNet2DConditionModel(
+            sample_size=shape[1],
+            in_channels=shape[0],
+            out_channels=shape[0],
+            block_out_channels=(recipe.width, 2 * recipe.width),
+            # Attention at the lower resolution alone, which takes a third of the time off.
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=recipe.layers,
+            cross_attention_dim=text_width,
+            # diffusers takes this number for that of the heads.
+            attention_head_dim=recipe.heads,
+            norm_num_groups=math.gcd(32, recipe.width),
+        )
+    nn.init.zeros_(model.conv_out.weight)
+    nn.init.zeros_(model.conv_out.bias)
+    return model
 
 
 def build_autoencoder(recipe: GeneratorRecipe, size: int, channels: int, seed: int) -> Any:

@@ -17,15 +17,34 @@ from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.autoencoder import train_autoencoder
-from dd_assets.diffusion.building import build_autoencoder, build_transformer, latent_shape, scheduler_config
+from dd_assets.diffusion.building import (
+    build_autoencoder,
+    build_transformer,
+    build_unet,
+    latent_shape,
+    scheduler_config,
+)
+from dd_assets.diffusion.captions import embedded
 from dd_assets.diffusion.denoisers import Denoiser
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.diffusion.text import HashedText, SentenceText
 from dd_assets.diffusion.training import train_denoiser
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
 PSNR_IMAGES = 500
 """Training images, from the first, on which the autoencoder's reconstruction is measured."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Named:
+    """What the prompts of a generator are made of and who reads them."""
+
+    classes: tuple[str, ...]
+    """Of the training images, by label."""
+    definitions: tuple[str, ...]
+    """One per class, '' where there is none."""
+    encoder: HashedText | SentenceText
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,9 +99,11 @@ def train_generator(
     device: str = "cpu",
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
+    named: Named | None = None,
 ) -> Produced:
     """Train by `recipe` on images brought to (size, size, channels); goes on bit-identically from a checkpoint.
 
+    `named` says what the prompts of a recipe that reads text are made of.
     Raises InputError where sides do not divide or a loss is not finite.
     """
     place = checkpoints or NoCheckpoints()
@@ -92,7 +113,10 @@ def train_generator(
     losses: dict[str, np.ndarray] = {}
     if recipe.space == "latents":
         autoencoder, losses["autoencoder"] = _autoencoder(images, recipe, size, channels, seed, device, progress, place)
-    transformer = build_transformer(recipe, shape, classes, seed)
+    if named is None:
+        transformer = build_transformer(recipe, shape, classes, seed)
+    else:
+        transformer = build_unet(recipe, shape, named.encoder.width, seed)
     scheduler = scheduler_config(recipe)
     generator = Generator(
         denoiser=Denoiser(transformer),
@@ -105,15 +129,21 @@ def train_generator(
         device=device,
     )
     kept = {} if autoencoder is None else _arrays(autoencoder, losses["autoencoder"])
+    latents = _latents(generator, images, recipe)
+    captions = None
+    if named is not None:
+        seen = ImageArrays(images, train.labels)
+        captions = embedded(seen, len(latents), named.classes, named.definitions, named.encoder)
     averaged, losses["denoiser"] = train_denoiser(
         transformer,
-        _latents(generator, images, recipe),
+        latents,
         torch.from_numpy(train.labels).to(device),
         recipe,
         scheduler,
         seed,
         progress,
         _After(place, kept),
+        captions,
     )
     transformer.load_state_dict(averaged)
     transformer.eval().requires_grad_(False)

@@ -11,14 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dd_assets.errors import UnknownNameError
+from dd_assets.later import later
 
-GENERATORS = ("small", "pretrained", "foreign")
-"""Trained here on the setting's images; a folder from elsewhere; trained here on another setting's images."""
+GENERATORS = ("small", "text", "pretrained", "foreign", "foreign_text")
+"""Trained here on the setting's images, by class or by prompt; a folder from elsewhere; trained here on another
+setting's images, by class or by prompt."""
+TRAINED_ON_OTHERS = ("foreign", "foreign_text")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRecipe:
-    """A class-conditional DiT trained here, in pixels or in the latents of an AutoencoderKL trained before it."""
+    """A generator trained here, in pixels or in the latents of an AutoencoderKL trained before it.
+
+    A DiT by class; with `reads` "text" a UNet of two resolutions (`width` channels and twice as many, `layers` blocks
+    each, cross-attention with `heads` heads in the lower one), trained on captions of what can be measured.
+    """
 
     space: Literal["pixels", "latents"] = "latents"
     width: int = 128
@@ -57,6 +64,9 @@ class GeneratorRecipe:
     """Where the values come from; not part of the recipe digest."""
     cost: str = ""
     """Hardware and time; not part of the recipe digest."""
+    reads: Literal["class", "text"] = later("class")
+    text_encoder: str = later("")
+    """Of `reads` "text": a folder of a sentence encoder, relative to DD_DATA_ROOT or absolute; '' hashes words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +89,19 @@ class Generators:
     """The generators of a setting."""
 
     small: GeneratorRecipe | None = None
+    text: GeneratorRecipe | None = None
+    """Trained here to follow prompts."""
     pretrained: PretrainedFolder | None = None
     foreign: str = ""
     """The setting whose images, brought to this one's size, train a generator that never sees this one's."""
+    language_model: str = ""
+    """A folder of a causal language model that writes the prompt bank, relative to DD_DATA_ROOT or absolute; '' takes
+    templates."""
+
+    @property
+    def foreign_text(self) -> str:
+        """`foreign`, where this setting states how a generator that follows prompts is trained."""
+        return self.foreign if self.text else ""
 
     def names(self) -> tuple[str, ...]:
         """Those that the setting has, in the order of GENERATORS."""
@@ -114,6 +134,25 @@ _GREY = GeneratorRecipe(
     source="own: 7x7x4 latents of an autoencoder of factor 4, patch 1; not tuned",
     cost="one CPU core: about 3 h (estimate from .3 s per iteration of 64 at 49 tokens); a GPU: minutes",
 )
+_DIGITS_TEXT = replace(
+    _DIGITS,
+    width=24,
+    heads=4,
+    layers=1,
+    iterations=1200,
+    reads="text",
+    source="own: a UNet of 8 and 4 px, 24 and 48 channels, as long as 200 CPU-seconds allow; not tuned",
+    cost="one CPU core: 190 CPU-seconds on a busy machine (measured)",
+)
+_GREY_TEXT = replace(
+    _GREY,
+    width=64,
+    layers=2,
+    autoencoder_channels=(32, 64),
+    reads="text",
+    source="own: 14x14x4 latents, a UNet of 64 and 128 channels; not tuned",
+    cost="one CPU core: about 6 h (estimate); a GPU: minutes",
+)
 _CIFAR_GPU = GeneratorRecipe(
     width=384,
     heads=6,
@@ -141,12 +180,26 @@ _CIFAR_CPU = GeneratorRecipe(
     cost="CPU-sized: about 1 h for the DiT and 1.4 h for the autoencoder on one core (estimate)",
 )
 
+_CIFAR_TEXT = replace(
+    _CIFAR_GPU,
+    width=192,
+    heads=6,
+    layers=2,
+    reads="text",
+    recognition_floor=0.5,
+    source="own: the DiT's latents, learning rate and length, a UNet of 192 and 384 channels; not tuned",
+)
+
 RECIPES: Mapping[str, GeneratorRecipe] = {
     "digits": _DIGITS,
     "mnist": _GREY,
     "fashion_mnist": replace(_GREY, hflip=True, recognition_floor=0.75),
     "cifar10": _CIFAR_GPU,
     "cifar10_cpu": _CIFAR_CPU,
+    "digits_text": _DIGITS_TEXT,
+    "mnist_text": _GREY_TEXT,
+    "fashion_mnist_text": replace(_GREY_TEXT, hflip=True, recognition_floor=0.75),
+    "cifar10_text": _CIFAR_TEXT,
 }
 """Recipes by name; a setting states one, by name or in full."""
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_assets import randomness
+from dd_assets.diffusion.captions import Captions
 from dd_assets.diffusion.denoisers import Condition, Denoiser
 from dd_assets.diffusion.levels import schedule_of
 from dd_assets.diffusion.registry import GeneratorRecipe
@@ -23,6 +24,8 @@ from dd_assets.errors import InputError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_assets.shapes import Float, Int
 
+NO_LABEL = -1
+"""Marks a dropped label where prompts take the place of class ids."""
 SAVES = 20
 """Checkpoints per training at most; each repeats at most a twentieth after a kill."""
 
@@ -139,17 +142,20 @@ def train_denoiser(
     seed: int,
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
+    captions: Captions | None = None,
 ) -> tuple[dict[str, Tensor], np.ndarray]:
     """Train `model` in place on MSE(ε); returns the averaged weights (CPU) and the losses, float64 (iterations,).
 
     latents: scaled, on the device of the training, as they are and, with two views, of the mirrored images (an
-    autoencoder need not commute with mirroring); labels: class ids. Everything random is keyed by the iteration, so
+    autoencoder need not commute with mirroring); labels: class ids; captions: the condition of a model that reads
+    prompts. Everything random is keyed by the iteration, so
     that a training that goes on from a checkpoint ends bit-identically. Raises InputError if the loss is not finite.
     """
     checkpoints = checkpoints or NoCheckpoints()
     device = latents.device
     model.to(device).train()
     denoiser = Denoiser(model)
+    null = denoiser.null if captions is None else NO_LABEL
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     averaged, losses, first = Averaged(model, recipe.ema), np.zeros(recipe.iterations), 0
     saved = checkpoints.load()
@@ -160,10 +166,13 @@ def train_denoiser(
     alpha_bars = torch.from_numpy(schedule_of(scheduler, 1).alpha_bars).float().to(device)
     every = max(1, recipe.iterations // SAVES)
     for iteration in range(first, recipe.iterations):
-        batch = draw(iteration, labels, len(latents), tuple(latents.shape[2:]), recipe, denoiser.null, seed)
+        batch = draw(iteration, labels, len(latents), tuple(latents.shape[2:]), recipe, null, seed)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(iteration, recipe)
-        loss = step_loss(denoiser, latents, batch, alpha_bars, recipe)
+        condition = Condition(classes=batch.labels)
+        if captions is not None:
+            condition = captions.condition(batch.views, batch.rows, batch.labels == null, iteration, seed)
+        loss = step_loss(denoiser, latents, batch, condition, alpha_bars, recipe)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
@@ -182,11 +191,18 @@ def train_denoiser(
     return averaged.state(), losses
 
 
-def step_loss(denoiser: Denoiser, latents: Tensor, batch: Batch, alpha_bars: Tensor, recipe: GeneratorRecipe) -> Tensor:
+def step_loss(
+    denoiser: Denoiser,
+    latents: Tensor,
+    batch: Batch,
+    condition: Condition,
+    alpha_bars: Tensor,
+    recipe: GeneratorRecipe,
+) -> Tensor:
     """MSE between ε and its prediction from sqrt(ᾱ) z + sqrt(1 - ᾱ) ε (Ho et al. 2020, equation 14)."""
     clean = latents[batch.views, batch.rows]
     level = alpha_bars[batch.timesteps][:, None, None, None]
     noisy = level.sqrt() * clean + (1 - level).sqrt() * batch.noise
     with torch.autocast(latents.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        predicted = denoiser(noisy, batch.timesteps, Condition(classes=batch.labels))
+        predicted = denoiser(noisy, batch.timesteps, condition)
     return F.mse_loss(predicted, batch.noise)

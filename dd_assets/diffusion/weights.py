@@ -5,7 +5,7 @@ the folder that `DiTPipeline.from_pretrained` loads. Does not belong: folders of
 kept.
 
 Tensor names begin with `transformer.` or `autoencoder.`; the header's entry holds their configurations, the noise
-schedule, the classes and class ids, size and channels.
+schedule, the classes and class ids, size and channels; of one that reads prompts also its text encoder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dd_assets.diffusion.denoisers import Denoiser
 from dd_assets.diffusion.generator import Generator
+from dd_assets.diffusion.text import Locate, encoder_of
 from dd_assets.errors import InputError
 from dd_assets.models.checkpoint import read, to_safetensors
 
@@ -32,7 +33,8 @@ def pack_generator(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, metadata) for `to_bytes`; `averaged` replaces the transformer's parameters of those names.
 
-    metadata must have scheduler, classes, class_ids, size and channels.
+    metadata must have scheduler, classes, class_ids, size and channels, and `text` where the transformer is a UNet
+    that reads prompts.
     """
     own = {**transformer.state_dict(), **(averaged or {})}
     state = {f"{TRANSFORMER}{name}": value for name, value in own.items()}
@@ -48,12 +50,17 @@ def to_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
     return to_safetensors(state, metadata)
 
 
-def from_bytes(data: bytes, device: str = "cpu") -> Generator:
-    """The frozen generator of a stored file; raises InputError if the tensors do not fit the configurations."""
-    from diffusers import AutoencoderKL, DiTTransformer2DModel
+def from_bytes(data: bytes, device: str = "cpu", locate: Locate | None = None) -> Generator:
+    """The frozen generator of a stored file; raises InputError if the tensors do not fit the configurations.
+
+    `locate` says where the folder of a text encoder lies.
+    """
+    from diffusers import AutoencoderKL, DiTTransformer2DModel, UNet2DConditionModel
 
     state, metadata = read(data)
-    transformer = _filled(DiTTransformer2DModel, metadata["transformer"], state, TRANSFORMER, device)
+    text = metadata.get("text")
+    kind = DiTTransformer2DModel if text is None else UNet2DConditionModel
+    transformer = _filled(kind, metadata["transformer"], state, TRANSFORMER, device)
     stated = metadata["autoencoder"]
     return Generator(
         denoiser=Denoiser(transformer),
@@ -63,6 +70,7 @@ def from_bytes(data: bytes, device: str = "cpu") -> Generator:
         class_ids=tuple(metadata["class_ids"]),
         size=metadata["size"],
         channels=metadata["channels"],
+        text=None if text is None else encoder_of(text, locate, device),
         device=device,
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.diffusion.registry import GENERATORS
+from dd_assets.diffusion.wording import Bank
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
@@ -42,6 +43,8 @@ class Needs:
     centroids need them in any case (diffusion/contract.py)."""
     reference_latents: bool = False
     """Real latents of the choice that a property `parameters.choice` names (units/reference_latents.py)."""
+    prompts: bool = False
+    """The setting's prompt bank of the kind `parameters.bank`, where `parameters.diversify` is set."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -153,7 +156,11 @@ class Method:
 
     def reads_centroids(self, parameters: Any) -> bool:
         """Whether these parameters read class centroids: the method does, or its images start from them."""
-        return self.needs.centroids or (self.needs.generator and parameters.start != "noise")
+        return self.needs.centroids or (self.needs.generator and getattr(parameters, "start", "noise") != "noise")
+
+    def reads_prompts(self, parameters: Any) -> bool:
+        """Whether these parameters compose prompts from the setting's bank."""
+        return self.needs.prompts and bool(parameters.diversify)
 
     def references_of(self, parameters: Any) -> str:
         """Which choice of real latents these parameters read (their property `choice`), '' for none."""
@@ -260,6 +267,8 @@ class Request:
     """The centroids of this IPC in that generator's latents."""
     reference_latents: Callable[[], ReferenceLatents] = field(default_factory=lambda: _absent("reference latents"))
     """Real latents in that generator's space, of the choice that `parameters.choice` names."""
+    prompts: Callable[[], Bank] = field(default_factory=lambda: _absent("prompt bank"))
+    """The prompt bank that is an input."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

@@ -6,15 +6,17 @@ any unit (dd_assets/units), Dagster.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dd_assets.datasets.registry import Setting, setting, settings
-from dd_assets.diffusion.registry import GENERATORS, GeneratorRecipe
+from dd_assets.diffusion.registry import GENERATORS, TRAINED_ON_OTHERS, GeneratorRecipe
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Method
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.prompt_banks import PROMPT_BANK, prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, generator, generator_samples
 
@@ -40,7 +42,7 @@ def usable_generator(engine: Engine, reference: Reference) -> Manifest:
 def generation_inputs(
     method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
 ) -> dict[str, Manifest]:
-    """The generator that the parameters name, and the centroids and reference latents that they read."""
+    """The generator that the parameters name, and the centroids, reference latents and prompts that they read."""
     name = method.generator_of(parameters)
     if not name:
         return {}
@@ -60,19 +62,24 @@ def generation_inputs(
         if REFERENCE_LATENTS not in inputs or key not in inputs[REFERENCE_LATENTS].units:
             raise InputError(f"{method.name}: there are no reference latents {key}", "name another generator")
         found["reference_latents"] = usable(engine, inputs[REFERENCE_LATENTS], key)
+    if method.reads_prompts(parameters):
+        found["prompts"] = usable(engine, inputs[PROMPT_BANK], parameters.bank)
     return found
 
 
 def generation_assets(method: Method) -> tuple[str, ...]:
-    """The generators, centroids and reference latents that some recipe or enabled setting of a method reads."""
+    """The generators, centroids, reference latents and prompts that some recipe or setting of a method reads."""
     if not method.needs.generator:
         return (CENTROIDS,) if method.needs.centroids else ()
     stated = [recipe.parameters for recipe in method.recipes.values()]
     stated += [declared_parameters(method, entry) for entry in settings().values()]
     names = sorted({method.generator_of(parameters) for parameters in stated})
-    near = any(method.reads_centroids(parameters) for parameters in stated)
-    further = ((CENTROIDS,) if near else ()) + ((REFERENCE_LATENTS,) if method.needs.reference_latents else ())
-    return (*(generator_asset(name) for name in names), *further)
+    further = {
+        CENTROIDS: any(method.reads_centroids(parameters) for parameters in stated),
+        REFERENCE_LATENTS: method.needs.reference_latents,
+        PROMPT_BANK: any(method.reads_prompts(parameters) for parameters in stated),
+    }
+    return (*(generator_asset(name) for name in names), *(asset for asset, read in further.items() if read))
 
 
 def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
@@ -80,10 +87,10 @@ def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
     if not method.needs.generator:
         return frozenset()
     parameters = declared_parameters(method, cell.setting, cell.overrides)
-    read = {generator_asset(method.generator_of(parameters))} | (
-        {CENTROIDS} if method.reads_centroids(parameters) else set()
-    )
+    read = {generator_asset(method.generator_of(parameters))}
+    read |= {CENTROIDS} if method.reads_centroids(parameters) else set()
     read |= {REFERENCE_LATENTS} if method.references_of(parameters) else set()
+    read |= {PROMPT_BANK} if method.reads_prompts(parameters) else set()
     return frozenset(generation_assets(method)) - read
 
 
@@ -92,7 +99,7 @@ def without_generator(chosen: Setting, name: str) -> str:
     stated = chosen.generators
     if name not in stated.names():
         return f"{chosen.name} names no {name} generator (docs/generators.md)"
-    if name != "foreign":
+    if name not in TRAINED_ON_OTHERS:
         return ""
     if stated.foreign not in settings():
         return f"its foreign generator needs the setting {stated.foreign!r}, which is not enabled (DD_DATASETS)"
@@ -100,7 +107,9 @@ def without_generator(chosen: Setting, name: str) -> str:
     absent = [title for title in chosen.classes if title not in others]
     if absent:
         return f"{stated.foreign} lacks {', '.join(map(repr, absent[:3]))} of {chosen.name}'s classes"
-    return "" if _foreign_recipe(chosen) else f"neither {chosen.name} nor {stated.foreign} states a small generator"
+    if _foreign_recipe(chosen, name):
+        return ""
+    return f"neither {chosen.name} nor {stated.foreign} states a small generator"
 
 
 def generators_of(chosen: Setting) -> tuple[str, ...]:
@@ -122,7 +131,9 @@ def clustered(cell: Cell) -> list[str]:
     return [name for name in CLUSTERED if name in generators_of(cell.setting)]
 
 
-def _foreign_recipe(chosen: Setting) -> GeneratorRecipe | None:
+def _foreign_recipe(chosen: Setting, name: str) -> GeneratorRecipe | None:
+    if name == "foreign_text":
+        return chosen.generators.text
     return chosen.generators.small or setting(chosen.generators.foreign).generators.small
 
 
@@ -132,19 +143,19 @@ def _refuse(chosen: Setting, name: str) -> None:
         raise InputError(reason, "choose another generator or name this one in the setting")
 
 
-def _resolve_small(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+def _resolve_own(name: str, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     chosen = cell.setting
-    _refuse(chosen, "small")
-    recipe = chosen.generators.small
+    _refuse(chosen, name)
+    recipe: GeneratorRecipe | None = getattr(chosen.generators, name)
     assert recipe is not None
     source = usable(engine, inputs["dataset"], "dataset")
     judge = usable(engine, inputs["teacher"], "teacher")
-    unit = generator.plan(chosen, recipe, chosen, source, cell.overrides, "small")
+    unit = generator.plan(chosen, recipe, chosen, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
     samples = generator_samples.plan(
         chosen, made["generator"], source, judge, recipe.guidance_scale, recipe.recognition_floor
     )
-    return reference_of("generator_small", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
+    return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
 def _resolve_pretrained(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -161,17 +172,17 @@ def _resolve_pretrained(cell: Cell, inputs: Mapping[str, Reference], engine: Eng
     return reference_of("generator_pretrained", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
-def _resolve_foreign(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+def _resolve_foreign(name: str, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     """No input of this cell's setting takes part: neither its images nor, to judge the samples, its teacher."""
     chosen = cell.setting
-    _refuse(chosen, "foreign")
-    other, recipe = setting(chosen.generators.foreign), _foreign_recipe(chosen)
+    _refuse(chosen, name)
+    other, recipe = setting(chosen.generators.foreign), _foreign_recipe(chosen, name)
     assert recipe is not None
     source = run_named({"dataset": dataset.plan(other, engine.raw)}, engine)["dataset"]
-    unit = generator.plan(chosen, recipe, other, source, cell.overrides, "foreign")
+    unit = generator.plan(chosen, recipe, other, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
     samples = generator_samples.plan(chosen, made["generator"], source, None, recipe.guidance_scale, 0.0, other)
-    return reference_of("generator_foreign", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
+    return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
 def _resolve_centroids(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -221,15 +232,24 @@ def _generator_stage(
 
 
 def generator_stages() -> list[Stage]:
-    """The three generators and the centroids, upstream before downstream."""
+    """The generators, prompts and centroids, upstream before downstream."""
     return [
+        prompt_bank_stage(),
         _generator_stage(
             "small",
             ("dataset", "teacher"),
-            _resolve_small,
+            functools.partial(_resolve_own, "small"),
             (_LEARNT, _RECONSTRUCTION, _RECOGNISED, _CONSTANT),
             "A class-conditional DiT trained here on the setting's images, with classifier-free guidance. The teacher"
             " only judges its samples.",
+        ),
+        _generator_stage(
+            "text",
+            ("dataset", "teacher"),
+            functools.partial(_resolve_own, "text"),
+            (_LEARNT, _RECONSTRUCTION, _RECOGNISED, _CONSTANT),
+            "A UNet trained here on the setting's images to follow prompts: captions name the class, what it is, and"
+            " what stands out in an image. The teacher only judges its samples.",
         ),
         _generator_stage(
             "pretrained",
@@ -241,9 +261,16 @@ def generator_stages() -> list[Stage]:
         _generator_stage(
             "foreign",
             (),
-            _resolve_foreign,
+            functools.partial(_resolve_foreign, "foreign"),
             (_LEARNT, _RECONSTRUCTION, _CONSTANT),
             "A DiT trained here on another setting's images, for methods that must not see this one's.",
+        ),
+        _generator_stage(
+            "foreign_text",
+            (),
+            functools.partial(_resolve_foreign, "foreign_text"),
+            (_LEARNT, _RECONSTRUCTION, _CONSTANT),
+            "A UNet that follows prompts, trained here on another setting's images.",
         ),
         Stage(
             asset=CENTROIDS,

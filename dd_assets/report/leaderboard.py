@@ -16,6 +16,7 @@ from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.report.efficiency import Lookup, device_seconds, mean_cost
 from dd_assets.report.metrics import published_z
+from dd_assets.report.provenance import provenance
 from dd_assets.report.published import note, published, rd3_setting
 from dd_resources.store import ArtefactStore
 
@@ -46,6 +47,9 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
     for name, student, dataset, ipc, reference in score_references(store, namespace):
         cell = f"{dataset}|{ipc}"
         images = _units(store, store.read_reference(namespace, f"{name}/synthetic_images", cell))
+        real = store.read_reference(namespace, "dataset", dataset)
+        made = [manifest.recipe_digest for manifest in images.values()]
+        owes = provenance(store, made, real.contents["dataset"]) if made and real is not None else ""
         labels = _units(store, store.read_reference(namespace, f"{name}/soft_labels", cell))
         trainings = _units(store, reference)
         for mode in dict.fromkeys(key.split("/")[0] for key in trainings):
@@ -63,6 +67,7 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "teacher_bytes": _teacher_bytes(store, namespace, dataset) if mode == "soft" else 0,
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
+                    "provenance": owes,
                 }
             )
     return _ranked(rows)
@@ -134,12 +139,14 @@ def _published(setting: Setting, cell: tuple[str, int, str, str], score: Mapping
 
 
 def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ranks within (dataset, ipc, student, label); overridden results get none."""
+    """Ranks within (dataset, ipc, student, label), and among the data-free ones; overridden results get none."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
     for group in groups.values():
         declared = sorted((row for row in group if row["declared"]), key=lambda row: -row["accuracy_mean"])
+        free = [row for row in declared if row["provenance"] == "data-free"]
         for row in group:
             row["rank"] = declared.index(row) + 1 if row["declared"] else None
+            row["data_free_rank"] = free.index(row) + 1 if row in free else None
     return [row for group in groups.values() for row in sorted(group, key=lambda row: row["rank"] or 10**6)]

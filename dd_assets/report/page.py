@@ -46,10 +46,13 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "ior": None,
     "href": "",
     "page": "",
+    "provenance": "",
+    "data_free_rank": None,
 }
 """Shown if present: where the paper contradicts itself, its ± and z, False for results of overridden parameters, the
 interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
-from, and the method's own page."""
+from, the method's own page, whether the images owe anything to the real
+ones but through the teacher, and the rank among those that do not."""
 
 Row = Mapping[str, Any]
 Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]

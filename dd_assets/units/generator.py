@@ -29,6 +29,7 @@ from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
 from dd_assets.units.kinds import kind_of
+from dd_assets.units.prompted import checked, encoder_input, folder_path, named, prompted, text_metadata
 from dd_resources.raw_data import RawData, file_digest
 
 GENERATOR = "generator.safetensors"
@@ -45,10 +46,12 @@ def plan(
     dataset: Manifest,
     overrides: Mapping[str, Any],
     name: str,
+    raw: RawData | None = None,
 ) -> Unit:
     """The unit that trains a generator for `chosen` on the images of `images`, whose `dataset` manifest is given.
 
-    Raises InputError where the two settings' classes do not agree, UnknownNameError for an unknown override.
+    `raw` says where the folder of a text encoder lies. Raises InputError where the two settings' classes do not agree
+    or that folder is incomplete, UnknownNameError for an unknown override.
     """
     stated = with_overrides(recipe, overrides, f"generator {name} of {chosen.name}")
     known = {title: number for number, title in enumerate(images.classes)}
@@ -62,8 +65,9 @@ def plan(
             **_known(chosen, rows),
             "trained_classes": list(images.classes),
             "hflip": stated.hflip and images.hflip,
+            **prompted(stated, images),
         },
-        inputs={"dataset": dataset.content},
+        inputs={"dataset": dataset.content, **encoder_input(stated, raw)},
         seed=0,
         sources={"dataset": dataset.recipe_digest},
         setting=images.name,
@@ -97,13 +101,6 @@ def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData) -> Unit
         setting=chosen.name,
         label=f"generator pretrained {chosen.name}",
     )
-
-
-def folder_path(raw: RawData, folder: str) -> Path:
-    """Where a folder lies: absolute, or below DD_DATA_ROOT, which must then be local."""
-    if not Path(folder).is_absolute() and "://" in raw.root:
-        raise InputError(f"generator folder {folder!r} below {raw.root}", "give an absolute path on this machine")
-    return Path(raw.root) / folder
 
 
 def _known(chosen: Setting, rows: Sequence[ClassRow]) -> dict[str, Any]:
@@ -160,10 +157,13 @@ def _train(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         device=work.device,
         checkpoints=work.checkpoints,
+        named=named(unit, work),
     )
+    text = text_metadata(unit)
     metadata = {
         "scheduler": made.scheduler,
         **{name: plain(given[name]) for name in ("classes", "class_ids", "trained_classes", "size", "channels")},
+        **({} if text is None else {"text": text}),
     }
     state, metadata = pack_generator(made.transformer, made.autoencoder, metadata)
     hasher = ContentHasher("generator").value("facts", metadata)
@@ -184,13 +184,14 @@ def _train(unit: Unit, work: Work) -> Product:
             "parameters": sum(tensor.numel() for tensor in state.values()),
             "reconstruction_psnr": round(made.psnr, 2),
             "final_loss": float(np.mean(made.losses["denoiser"][-100:])),
+            **({} if text is None else {"text": True}),
         },
     )
 
 
 def recipe_of(given: Mapping[str, Any]) -> GeneratorRecipe:
     """The typed recipe in a unit's parameters."""
-    names = [entry.name for entry in fields(GeneratorRecipe) if entry.name not in NOT_IN_RECIPE]
+    names = [entry.name for entry in fields(GeneratorRecipe) if entry.name in given]
     stated: dict[str, Any] = {name: plain(given[name]) for name in names}
     stated["autoencoder_channels"] = tuple(stated["autoencoder_channels"])
     return GeneratorRecipe(**stated)
@@ -224,10 +225,10 @@ def _verdicts(losses: np.ndarray, psnr: float, space: str) -> tuple[Verdict, ...
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(data: bytes, device: str) -> Any:
+def _loaded(data: bytes, device: str, raw: RawData) -> Any:
     from dd_assets.diffusion.weights import from_bytes
 
-    return from_bytes(data, device)
+    return from_bytes(data, device, lambda text: checked(raw, text))
 
 
 @functools.lru_cache(maxsize=1)
@@ -250,7 +251,7 @@ def load(work: Work, input_name: str = "generator") -> Any:
     """
     manifest = work.input(input_name)
     if GENERATOR in manifest.payloads:
-        return copy.deepcopy(_loaded(work.store.read(manifest, GENERATOR), work.device))
+        return copy.deepcopy(_loaded(work.store.read(manifest, GENERATOR), work.device, work.raw))
     stated = json.loads(work.store.read(manifest, FOLDER))
     path = folder_path(work.raw, stated["folder"])
     return _loaded_folder(str(path), json.dumps(stated["files"]), json.dumps(stated["given"]), work.device)

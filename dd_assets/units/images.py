@@ -18,7 +18,7 @@ from dd_assets.methods.registry import method as method_named
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units import centroids, generator, image_set, priors, reference_latents, statistics
+from dd_assets.units import centroids, generator, image_set, priors, prompt_bank, reference_latents, statistics
 from dd_assets.units import teacher as teacher_unit
 from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import IMAGES, write_images
@@ -87,6 +87,7 @@ def compute(unit: Unit, work: Work) -> Product:
         generator=functools.partial(generator.load, work),
         centroids=functools.partial(centroids.load, work),
         reference_latents=functools.partial(reference_latents.load, work),
+        prompts=functools.partial(prompt_bank.load, work),
         device=work.device,
         checkpoints=work.checkpoints,
     )

@@ -48,6 +48,7 @@ def kinds() -> dict[str, Kind]:
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),
         "reference_latents": _own("reference_latents", 1),
+        "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "leaderboard": _own("leaderboard", 2, exclusive=True),
     }
     for name, method in METHODS().items():

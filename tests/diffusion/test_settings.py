@@ -23,9 +23,10 @@ def _read(tmp_path: Path, text: str, base: str = "cifar10") -> Setting:
 
 
 def test_a_base_brings_its_generator_and_a_name_replaces_it(tmp_path: Path) -> None:
-    assert _read(tmp_path, "{}").generators == Generators(small=RECIPES["cifar10"])
+    own = Generators(small=RECIPES["cifar10"], text=RECIPES["cifar10_text"])
+    assert _read(tmp_path, "{}").generators == own
     assert _read(tmp_path, "{small: cifar10_cpu}").generators.small == RECIPES["cifar10_cpu"]
-    assert _read(tmp_path, "{small: null}").generators == Generators()
+    assert _read(tmp_path, "{small: null, text: null}").generators == Generators()
     assert "CPU-sized" in RECIPES["cifar10_cpu"].cost
     assert "GPU-sized" in RECIPES["cifar10"].cost
 
