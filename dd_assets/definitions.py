@@ -15,6 +15,7 @@ from dd_assets.assets import (
     dataset,
     diversity,
     generator,
+    influence,
     leaderboard,
     score,
     soft_labels,
@@ -32,7 +33,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises StoreError or InputError for a DD_EXECUTOR that cannot work here, before anything runs.
     """
     chosen = executor(store_root())
-    stages = (dataset, teacher, committee, generator, synthetic_images, diversity, soft_labels, score, leaderboard)
+    sources = (dataset, teacher, committee, generator, influence)
+    stages = (*sources, synthetic_images, diversity, soft_labels, score, leaderboard)
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],
         jobs=build_jobs(chosen),

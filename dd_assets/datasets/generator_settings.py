@@ -13,9 +13,11 @@ from typing import Any, get_args, get_type_hints
 
 from dd_assets.diffusion.registry import (
     GENERATORS,
+    FineTuning,
     GeneratorRecipe,
     Generators,
     PretrainedFolder,
+    fine_tuning,
     generator_recipe,
 )
 from dd_assets.errors import InputError, UnknownNameError
@@ -27,16 +29,17 @@ NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 
 def as_generator_fields(entry: Generators) -> dict[str, Any]:
     """A setting's generators in the form in which YAML states them."""
-    small, folder = entry.small, entry.pretrained
+    small, folder, minimax = entry.small, entry.pretrained, entry.minimax
     return {
         "small": None if small is None else asdict(small),
         "pretrained": None if folder is None else asdict(folder),
         "foreign": entry.foreign or None,
+        "minimax": None if minimax is None else asdict(minimax),
     }
 
 
 def read_generators(where: str, fields: Any) -> Generators:
-    """The generators that YAML states; `small` is a recipe's name, or fields laid over the base setting's.
+    """The generators that YAML states; `small` and `minimax` are a recipe's name, or fields laid over the base setting's.
 
     Raises InputError or UnknownNameError naming the field.
     """
@@ -47,7 +50,10 @@ def read_generators(where: str, fields: Any) -> Generators:
     if not isinstance(foreign, str):
         raise InputError(f"{where}: generators, foreign: {foreign!r}", "name a setting")
     return Generators(
-        small=_small(where, fields.get("small")), pretrained=_folder(where, fields.get("pretrained")), foreign=foreign
+        small=_small(where, fields.get("small")),
+        pretrained=_folder(where, fields.get("pretrained")),
+        foreign=foreign,
+        minimax=_minimax(where, fields.get("minimax")),
     )
 
 
@@ -60,6 +66,19 @@ def _small(where: str, stated: Any) -> GeneratorRecipe | None:
         raise InputError(f"{where}: generators, small: {stated!r}", f"give a recipe's name or fields; {SEE}")
     owner = f"{where}, generator small"
     made = with_overrides(GeneratorRecipe(iterations=20_000), _numbers(stated), owner)
+    _check_words(made, owner)
+    return made
+
+
+def _minimax(where: str, stated: Any) -> FineTuning | None:
+    if stated is None:
+        return None
+    if isinstance(stated, str):
+        return fine_tuning(stated)
+    if not isinstance(stated, Mapping):
+        raise InputError(f"{where}: generators, minimax: {stated!r}", f"give a fine-tuning's name or fields; {SEE}")
+    owner = f"{where}, generator minimax"
+    made = with_overrides(FineTuning(iterations=500), _numbers(stated), owner)
     _check_words(made, owner)
     return made
 

@@ -40,6 +40,8 @@ class Needs:
     centroids: bool = False
     """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
     centroids need them in any case (diffusion/contract.py)."""
+    influence: bool = False
+    """A surrogate's kept epochs and the class gradients there (units/surrogate.py, units/class_gradients.py)."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -194,6 +196,16 @@ class ClassCentroids:
         return np.arange(label, len(self.sizes), self.classes)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Influence:
+    """A surrogate along its training, and what real images of a class do to it there."""
+
+    networks: tuple[Any, ...]
+    """The kept epochs, first to last: torch Modules, frozen, in eval mode on `device` (input: normalised NCHW)."""
+    gradients: Callable[[int], np.ndarray]
+    """Label to its mean gradient at each of them, float32 (epochs, parameters), in the order of `parameters()`."""
+
+
 def _absent(what: str) -> Callable[..., Any]:
     def refuse(*_: Any) -> Any:
         raise InputError(f"this synthesis was given no {what}", "declare it in the method's `needs`")
@@ -228,6 +240,8 @@ class Request:
     """Loads the generator that `parameters.generator` names, frozen on `device` (diffusion.generator.Generator)."""
     centroids: Callable[[], ClassCentroids] = field(default_factory=lambda: _absent("class centroids"))
     """The centroids of this IPC in that generator's latents."""
+    influence: Callable[[], Influence] = field(default_factory=lambda: _absent("influence"))
+    """The surrogate that influence guidance asks."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

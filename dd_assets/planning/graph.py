@@ -30,6 +30,7 @@ from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
+from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, teacher, training
@@ -71,6 +72,8 @@ def _image_inputs(
             wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
     if needs.priors:
         wanted["priors"] = usable(engine, inputs["priors"], "priors")
+    if needs.influence:
+        wanted |= influence_inputs(inputs, engine)
     wanted |= generation_inputs(method, parameters, inputs, engine)
     start = method.images_of(parameters)
     if start is None:
@@ -213,7 +216,8 @@ def _method_stages(method: Method) -> list[Stage]:
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
     needs = method.needs
     read = {"teacher": needs.teacher, "committee": needs.committee, "statistics": needs.statistics}
-    needed = ("dataset", *(asset for asset, wanted in {**read, "priors": needs.priors}.items() if wanted))
+    read |= {"priors": needs.priors, INFLUENCE: needs.influence}
+    needed = ("dataset", *(asset for asset, wanted in read.items() if wanted))
     return [
         Stage(
             asset=f"{name}/synthetic_images",
@@ -312,7 +316,7 @@ def stages() -> dict[str, Stage]:
     known = METHODS()
     order = TopologicalSorter({name: starts_of(method) for name, method in known.items()}).static_order()
     further = (stage for name in order for stage in _method_stages(known[name]))
-    made = [*roots, *committee_stages(), *generator_stages(), *further]
+    made = [*roots, *committee_stages(), *generator_stages(), influence_stage(), *further]
     return {stage.asset: stage for stage in made}
 
 
