@@ -61,9 +61,7 @@ class Memories:
             apart = apart + diversity(own, self.predicted[label]) / len(present)
         return close, apart
 
-    def remember(
-        self, real: Float[Tensor, "n c h w"], predicted: Float[Tensor, "n c h w"], labels: np.ndarray
-    ) -> None:
+    def remember(self, real: Float[Tensor, "n c h w"], predicted: Float[Tensor, "n c h w"], labels: np.ndarray) -> None:
         """Add a batch, after its terms were taken: before, each prediction would be compared with itself."""
         for label in np.unique(labels).tolist():
             rows = torch.from_numpy(np.flatnonzero(labels == label)).to(real.device)

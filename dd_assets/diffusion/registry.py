@@ -224,7 +224,16 @@ _FINE_DIT = FineTuning(
 )
 
 FINE_TUNINGS: Mapping[str, FineTuning] = {
-    "digits": replace(_FINE_SMALL, cost=""),
+    "digits": replace(
+        _FINE_SMALL,
+        iterations=300,
+        source="own, on a validation fifth of the training images, IPC 10, two draws: students .919 and .913 (plain"
+        " samples of the base .917 and .910, without the terms .915 and .914, DiffFit at 1e-3 .915 and .910, real images"
+        " .942; three students each, .002 to .012 apart), so that none is shown to be better. The weights are the"
+        " original's; ten times them drew more diverse images (2.04 for 1.91) that the teacher named less often (.95"
+        " for .98). What they are for they do: lowest cosine to real latents .52, .34 without the terms",
+        cost="one CPU core: 28 CPU-seconds on a busy machine (measured)",
+    ),
     "mnist": _FINE_SMALL,
     "fashion_mnist": replace(_FINE_SMALL, hflip=True, recognition_floor=0.75),
     "cifar10": _FINE_CIFAR,

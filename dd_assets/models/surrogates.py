@@ -46,7 +46,7 @@ _LARGE = SurrogateRecipe(
 )
 
 SURROGATES: Mapping[str, SurrogateRecipe] = {
-    "digits": replace(_SMALL, pad_crop=1, hflip=False, accuracy_floor=0.9),
+    "digits": replace(_SMALL, learning_rate=0.1, batch=32, threshold=0.5, pad_crop=1, hflip=False, accuracy_floor=0.9),
     "mnist": replace(_SMALL, epochs=10, hflip=False, accuracy_floor=0.95),
     "fashion_mnist": replace(_SMALL, epochs=10, accuracy_floor=0.8),
     "cifar10": replace(_SMALL, accuracy_floor=0.6),

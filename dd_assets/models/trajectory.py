@@ -115,9 +115,7 @@ def train_surrogate(
     model, probe = (
         build_model(recipe.architecture, classes=classes, channels=channels, size=size, seed=seed) for _ in range(2)
     )
-    place = Keeping(
-        checkpoints or NoCheckpoints(), probe.to(device).eval(), train, recipe, normalisation, seed, device
-    )
+    place = Keeping(checkpoints or NoCheckpoints(), probe.to(device).eval(), train, recipe, normalisation, seed, device)
     result = train_teacher(
         model, train, test, recipe, normalisation, seed, device=device, progress=progress, checkpoints=place
     )

@@ -26,9 +26,7 @@ NOT_IN_RECIPE = ("base", "source", "cost", "guidance_scale", "recognition_floor"
 """The base is an input: two that are the same generator give the same fine-tuning."""
 
 
-def plan(
-    chosen: Setting, recipe: FineTuning, base: Manifest, dataset: Manifest, overrides: Mapping[str, Any]
-) -> Unit:
+def plan(chosen: Setting, recipe: FineTuning, base: Manifest, dataset: Manifest, overrides: Mapping[str, Any]) -> Unit:
     """The unit that fine-tunes the generator `base`.
 
     Raises UnknownNameError for an unknown override, InputError for another base, which is an edge of the graph.
@@ -58,9 +56,7 @@ def compute(unit: Unit, work: Work) -> Product:
 
     given, base = unit.parameters, generator_unit.load(work)
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
-    made = fine_tune(
-        base, train, recipe_of(given), unit.seed or 0, hflip=given["hflip"], checkpoints=work.checkpoints
-    )
+    made = fine_tune(base, train, recipe_of(given), unit.seed or 0, hflip=given["hflip"], checkpoints=work.checkpoints)
     facts = {
         "scheduler": plain(base.scheduler),
         "classes": list(base.classes),

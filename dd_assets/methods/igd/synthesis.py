@@ -112,7 +112,7 @@ class DeviationGuidance(Guidance):
             highest = torch.nn.functional.cosine_similarity(self.kept[label].to(x.device), x[None], dim=1).max()
             (slope,) = torch.autograd.grad(highest, x)
             moved[row] = (-self.strength * x.detach().square().sum() * slope).view(step.x.shape[1:])
-            seen.append(float(highest))
+            seen.append(highest.item())
         if seen:
             self.losses.append(float(np.mean(seen)))
         return Correction(mean=moved)
