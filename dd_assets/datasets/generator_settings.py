@@ -39,7 +39,7 @@ def as_generator_fields(entry: Generators) -> dict[str, Any]:
 
 
 def read_generators(where: str, fields: Any) -> Generators:
-    """The generators that YAML states; `small` and `minimax` are a recipe's name, or fields laid over the base setting's.
+    """The generators that YAML states; `small`, `minimax`: a recipe's name, or fields over the base setting's.
 
     Raises InputError or UnknownNameError naming the field.
     """

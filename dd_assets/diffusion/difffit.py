@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 SCALES = ("gamma", "gamma_block")
-"""On a layer's output; on what a branch adds to the stream, which is the same output under the original's second name."""
+"""On a layer's output; on what a branch adds to the stream, the original's second scale of the same output."""
 
 
 class Subset(nn.Module):

@@ -198,7 +198,7 @@ _FINE_SMALL = FineTuning(
     iterations=500,
     hflip=False,
     recognition_floor=0.9,
-    source="own: generation reference §4 (a) for a small model (500 iterations, AdamW 1e-4, all parameters, EMA .99),"
+    source="own: generation reference §4 (a) for a small model: 500 iterations, AdamW 1e-4, all parameters, EMA .99;"
     " the weights and memory of train_dit.py; not tuned",
     cost="one CPU core: minutes (estimate: a fine-tuning iteration costs one of the training)",
 )
@@ -218,8 +218,8 @@ _FINE_DIT = FineTuning(
     learning_rate=1e-3,
     ema=0.9999,
     guidance_scale=4.0,
-    source="vimar-gu/MinimaxDiffusion 969fc6f, run.sh and train_dit.py: DiffFit, AdamW 1e-3, batch 8, saved after 12,000"
-    " steps, EMA .9999, memory 64, weights .002 and .008, on DiT-XL/2-256",
+    source="vimar-gu/MinimaxDiffusion 969fc6f, run.sh and train_dit.py: DiffFit, AdamW 1e-3, batch 8, saved after"
+    " 12,000 steps, EMA .9999, memory 64, weights .002 and .008, on DiT-XL/2-256",
     cost="about 1 h on one GPU of 16 GB or more for ten classes (the README; the GPU is not named)",
 )
 
@@ -228,10 +228,10 @@ FINE_TUNINGS: Mapping[str, FineTuning] = {
         _FINE_SMALL,
         iterations=300,
         source="own, on a validation fifth of the training images, IPC 10, two draws: students .919 and .913 (plain"
-        " samples of the base .917 and .910, without the terms .915 and .914, DiffFit at 1e-3 .915 and .910, real images"
-        " .942; three students each, .002 to .012 apart), so that none is shown to be better. The weights are the"
-        " original's; ten times them drew more diverse images (2.04 for 1.91) that the teacher named less often (.95"
-        " for .98). What they are for they do: lowest cosine to real latents .52, .34 without the terms",
+        " samples of the base .917 and .910, without the terms .915 and .914, DiffFit at 1e-3 .915 and .910, real"
+        " images .942; three students each, deviations .002 to .012), so that none is shown to be better. The weights"
+        " are the original's; ten times them drew more diverse images (2.04 for 1.91) that the teacher named less often"
+        " (.95 for .98). What they are for they do: lowest cosine to real latents .52, .34 without the terms",
         cost="one CPU core: 28 CPU-seconds on a busy machine (measured)",
     ),
     "mnist": _FINE_SMALL,

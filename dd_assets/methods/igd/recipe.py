@@ -73,7 +73,8 @@ def _published(expected: str) -> Recipe:
 
 
 def _own(source: str, expected: str = "", cost: str = "", **changes: float) -> Recipe:
-    return Recipe(parameters=replace(_SMALL, **changes), source=source, expected=expected, cost=cost)  # type: ignore[arg-type]
+    stated: Parameters = replace(_SMALL, **changes)  # type: ignore[arg-type]
+    return Recipe(parameters=stated, source=source, expected=expected, cost=cost)
 
 
 _UNTUNED = "own: what was chosen on digits; not tuned"
@@ -90,9 +91,9 @@ METHOD = Method(
     ),
     fidelity="text",
     summary=(
-        "Sampling is pulled down 1 - cos(∇θ l(D(x̂0), c; θ_e), mean class gradient), the mean over the epochs e at which "
-        "a surrogate's class gradients have turned, and down the highest cosine to the class's earlier latents. Both "
-        "act in a window of noisy steps."
+        "Sampling goes down 1 - cos(∇θ l(D(x̂0), c; θ_e), mean class gradient), the mean over the epochs e at which a "
+        "surrogate's class gradients have turned, and down the highest cosine to the class's earlier latents. Both act "
+        "in a window of noisy steps."
     ),
     version=1,
     draws=1,

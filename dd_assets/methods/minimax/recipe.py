@@ -78,7 +78,7 @@ METHOD = Method(
     needs=Needs(generator=True),
     recipes={
         "digits": _own(
-            "own: guidance 1.5, as the base's samples are judged; FINE_TUNINGS has the fine-tuning and what was compared",
+            "own: guidance 1.5, as its samples are judged; FINE_TUNINGS has the fine-tuning and what was compared",
             cost="one CPU core: 5 CPU-seconds per 100 images, after 28 of fine-tuning (measured)",
         ),
         "mnist": _own(_UNTUNED),
