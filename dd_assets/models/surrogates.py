@@ -46,7 +46,18 @@ _LARGE = SurrogateRecipe(
 )
 
 SURROGATES: Mapping[str, SurrogateRecipe] = {
-    "digits": replace(_SMALL, learning_rate=0.1, batch=32, threshold=0.5, pad_crop=1, hflip=False, accuracy_floor=0.9),
+    "digits": replace(
+        _SMALL,
+        learning_rate=0.1,
+        batch=32,
+        threshold=0.5,
+        pad_crop=1,
+        hflip=False,
+        accuracy_floor=0.9,
+        source="own, on a validation fifth of the training images: .05 in batches of 64 reached .88 and kept one epoch,"
+        " this .986 and, at the paper's threshold .7, nine epochs; at .5 the three of 0, 4 and 6, about as many as the"
+        " paper's four. .2 kept ten",
+    ),
     "mnist": replace(_SMALL, epochs=10, hflip=False, accuracy_floor=0.95),
     "fashion_mnist": replace(_SMALL, epochs=10, accuracy_floor=0.8),
     "cifar10": replace(_SMALL, accuracy_floor=0.6),

@@ -21,7 +21,7 @@ from dd_assets.progress import NoCheckpoints
 from tests.models.digits import NORMALISATION, digits
 from tests.models.interruption import Killed, MemoryCheckpoints
 
-QUICK = replace(SURROGATES["digits"], epochs=6, images=20, threshold=0.9)
+QUICK = replace(SURROGATES["digits"], epochs=6, batch=64, learning_rate=0.05, images=20, threshold=0.9)
 
 
 def _few() -> ImageArrays:
