@@ -18,7 +18,7 @@ its own (models/surrogates.py), the guidances (synthesis.py), the sampling (diff
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dd_assets.diffusion.contract import Sampling, sampling_reason
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
@@ -59,7 +59,7 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
 PUBLISHED = Parameters(
     generator="pretrained", guidance_scale=4.0, sampler="ddpm", influence=5 / 64, deviation=120 / 4096, batch=10
 )
-_SMALL = Parameters(influence=0.1, deviation=0.03, low=0.001, high=0.4)
+_SMALL = Parameters(influence=0.02, deviation=0.03, low=0.001, high=0.1)
 
 
 def _published(expected: str) -> Recipe:
@@ -72,9 +72,8 @@ def _published(expected: str) -> Recipe:
     )
 
 
-def _own(source: str, expected: str = "", cost: str = "", **changes: float) -> Recipe:
-    stated: Parameters = replace(_SMALL, **changes)  # type: ignore[arg-type]
-    return Recipe(parameters=stated, source=source, expected=expected, cost=cost)
+def _own(source: str, cost: str = "") -> Recipe:
+    return Recipe(parameters=_SMALL, source=source, cost=cost)
 
 
 _UNTUNED = "own: what was chosen on digits; not tuned"
@@ -100,14 +99,22 @@ METHOD = Method(
     per_index=False,
     needs=Needs(generator=True, influence=True),
     recipes={
-        "digits": _own("SWEEP", cost="COST"),
+        "digits": _own(
+            "own, on a validation fifth of the training images, IPC 10, one draw, three students each (deviations .004 to"
+            " .017): plain samples .917; influence .05 up to ᾱ .4 .865, .02 up to .1 .893, with deviation .03 .890"
+            " (this recipe), .005 with .015 .891; the published 5 / 64 in the published window .871; deviation .03"
+            " alone up to .4 .924. So influence lowers its own loss (.27 to .20) and not the error of students here:"
+            " influence: 0 is better on digits and no longer IGD",
+            cost="one CPU core: 33 CPU-seconds per 100 images, 12 to 15 for the surrogate, 1 for the gradients, on a busy"
+            " machine (measured)",
+        ),
         "mnist": _own(_UNTUNED),
         "fashion_mnist": _own(_UNTUNED),
         "cifar10": _own(_UNTUNED),
         "cifar100": _published(""),
         "tiny_imagenet": _published(""),
-        "imagenette": _published("own protocol, ResNetAP-10, hard labels; see generation reference §0"),
-        "imagewoof": _published(""),
+        "imagenette": _published("Minimax's protocol, ResNet-18, hard labels, IPC 10/50/100: 67.7/81.0/84.4"),
+        "imagewoof": _published("Minimax's protocol, ResNet-18, hard labels, IPC 100: 70.6"),
         "imageidc": _published(""),
         "imagenet1k": _published("RDED's protocol, ResNet-18, IPC 10/50: 45.5/59.8; on a minimax generator 46.2/60.3"),
         "default": _own(_UNTUNED),
