@@ -100,13 +100,13 @@ METHOD = Method(
     needs=Needs(generator=True, influence=True),
     recipes={
         "digits": _own(
-            "own, on a validation fifth of the training images, IPC 10, one draw, three students each (deviations .004 to"
-            " .017): plain samples .917; influence .05 up to ᾱ .4 .865, .02 up to .1 .893, with deviation .03 .890"
+            "own, on a validation fifth of the training images, IPC 10, one draw, three students each (deviations .004"
+            " to .017): plain samples .917; influence .05 up to ᾱ .4 .865, .02 up to .1 .893, with deviation .03 .890"
             " (this recipe), .005 with .015 .891; the published 5 / 64 in the published window .871; deviation .03"
             " alone up to .4 .924. So influence lowers its own loss (.27 to .20) and not the error of students here:"
             " influence: 0 is better on digits and no longer IGD",
-            cost="one CPU core: 33 CPU-seconds per 100 images, 12 to 15 for the surrogate, 1 for the gradients, on a busy"
-            " machine (measured)",
+            cost="one CPU core: 33 CPU-seconds per 100 images, 12 to 15 for the surrogate, 1 for the gradients, on a"
+            " busy machine (measured)",
         ),
         "mnist": _own(_UNTUNED),
         "fashion_mnist": _own(_UNTUNED),
