@@ -15,6 +15,7 @@ from dd_assets.assets import (
     dataset,
     diversity,
     generator,
+    influence,
     leaderboard,
     prompt_bank,
     score,
@@ -34,7 +35,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     Raises StoreError or InputError for a DD_EXECUTOR that cannot work here, before anything runs.
     """
     chosen = executor(store_root())
-    upstream = (dataset, teacher, committee, generator, prompt_bank)
+    upstream = (dataset, teacher, committee, generator, prompt_bank, influence)
     stages = (*upstream, synthetic_images, diversity, soft_labels, score, study, leaderboard)
     return dg.Definitions(
         assets=[asset for module in stages for asset in module.build()],

@@ -79,9 +79,9 @@ def step_tags(networks: bool) -> dict[str, Any]:
         return {"dagster-ray/config": config}
     wanted = {"cpu": f"{cpus:g}", "memory": f"{memory:g}Gi"}
     limits = {"memory": wanted["memory"], **({"nvidia.com/gpu": f"{gpus:g}"} if gpus else {})}
-    config = {"container_config": {"resources": {"requests": wanted, "limits": limits}}}
+    container = {"container_config": {"resources": {"requests": wanted, "limits": limits}}}
     pod = _pod() if networks else {}
-    return {"dagster-k8s/config": {**config, **({"pod_spec_config": pod} if pod else {})}}
+    return {"dagster-k8s/config": {**container, **({"pod_spec_config": pod} if pod else {})}}
 
 
 def _number(variable: str, default: float) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.names import class_names
 from dd_assets.datasets.registry import CIFAR10_STATISTICS, Setting, TeacherChoice
-from dd_assets.diffusion.registry import Generators, generator_recipe
+from dd_assets.diffusion.registry import Generators, fine_tuning, generator_recipe
 from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
 from dd_assets.models.registry import TeacherRecipe
 
@@ -91,7 +91,12 @@ def _digits() -> Setting:
                 for seed in (1, 2, 3)
             ),
         ),
-        generators=Generators(small=generator_recipe("digits"), text=generator_recipe("digits_text"), foreign="mnist"),
+        generators=Generators(
+            small=generator_recipe("digits"),
+            text=generator_recipe("digits_text"),
+            foreign="mnist",
+            minimax=fine_tuning("digits"),
+        ),
         students=("convnet2_w64", "resnet18"),
         protocol=_protocol(hflip=False),
     )
@@ -113,7 +118,9 @@ def _grey(name: str, classes: tuple[str, ...], mean: float, std: float, *, hflip
             architecture="convnet3_w128",
             recipe=TeacherRecipe(epochs=20, pad_crop=2, hflip=hflip, accuracy_floor=floor, source="own choice"),
         ),
-        generators=Generators(small=generator_recipe(name), text=generator_recipe(f"{name}_text")),
+        generators=Generators(
+            small=generator_recipe(name), text=generator_recipe(f"{name}_text"), minimax=fine_tuning(name)
+        ),
         students=("convnet3_w128", "resnet18"),
         protocol=_protocol(hflip=hflip),
     )
@@ -150,14 +157,16 @@ def _cifar(name: str, classes: tuple[str, ...], statistics: Normalisation, floor
             *_pool(short, *SHORT, *DEPTHS, suffix="_short"),
             *_pool(transformer, "vit_micro"),
         ),
-        generators=_cifar_generators() if name == "cifar10" else Generators(),
+        generators=_cifar_generators() if name == "cifar10" else Generators(minimax=fine_tuning("dit")),
         students=("resnet18",),
         protocol=_protocol(hflip=True),
     )
 
 
 def _cifar_generators() -> Generators:
-    return Generators(small=generator_recipe("cifar10"), text=generator_recipe("cifar10_text"))
+    return Generators(
+        small=generator_recipe("cifar10"), text=generator_recipe("cifar10_text"), minimax=fine_tuning("cifar10")
+    )
 
 
 def _images(name: str, size: int, floor: float, *, reader: str = "folder", options: Mapping[str, Any]) -> Setting:
@@ -182,6 +191,7 @@ def _images(name: str, size: int, floor: float, *, reader: str = "folder", optio
             TeacherChoice(architecture="resnet18", recipe=recipe),
             *_pool(replace(recipe, accuracy_floor=floor / 2), *_others(small)),
         ),
+        generators=Generators(minimax=fine_tuning("dit_all_classes" if name == "imagenet1k" else "dit")),
         students=("resnet18",),
         protocol=_protocol(hflip=True),
     )

@@ -12,9 +12,11 @@ from dataclasses import asdict, replace
 from typing import Any, get_args, get_type_hints
 
 from dd_assets.diffusion.registry import (
+    FineTuning,
     GeneratorRecipe,
     Generators,
     PretrainedFolder,
+    fine_tuning,
     generator_recipe,
 )
 from dd_assets.errors import InputError, UnknownNameError
@@ -27,18 +29,19 @@ NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 
 def as_generator_fields(entry: Generators) -> dict[str, Any]:
     """A setting's generators in the form in which YAML states them."""
-    small, text, folder = entry.small, entry.text, entry.pretrained
+    small, text, folder, minimax = entry.small, entry.text, entry.pretrained, entry.minimax
     return {
         "small": None if small is None else asdict(small),
         "text": None if text is None else asdict(text),
         "pretrained": None if folder is None else asdict(folder),
         "foreign": entry.foreign or None,
         "language_model": entry.language_model or None,
+        "minimax": None if minimax is None else asdict(minimax),
     }
 
 
 def read_generators(where: str, fields: Any) -> Generators:
-    """The generators that YAML states; `small` is a recipe's name, or fields laid over the base setting's.
+    """The generators that YAML states; `small`, `minimax`: a recipe's name, or fields over the base setting's.
 
     Raises InputError or UnknownNameError naming the field.
     """
@@ -57,6 +60,7 @@ def read_generators(where: str, fields: Any) -> Generators:
         pretrained=_folder(where, fields.get("pretrained")),
         foreign=foreign,
         language_model=writer,
+        minimax=_minimax(where, fields.get("minimax")),
     )
 
 
@@ -69,6 +73,19 @@ def _small(where: str, stated: Any, name: str) -> GeneratorRecipe | None:
         raise InputError(f"{where}: generators, {name}: {stated!r}", f"give a recipe's name or fields; {SEE}")
     owner = f"{where}, generator {name}"
     made = with_overrides(GeneratorRecipe(iterations=20_000), _numbers(stated), owner)
+    _check_words(made, owner)
+    return made
+
+
+def _minimax(where: str, stated: Any) -> FineTuning | None:
+    if stated is None:
+        return None
+    if isinstance(stated, str):
+        return fine_tuning(stated)
+    if not isinstance(stated, Mapping):
+        raise InputError(f"{where}: generators, minimax: {stated!r}", f"give a fine-tuning's name or fields; {SEE}")
+    owner = f"{where}, generator minimax"
+    made = with_overrides(FineTuning(iterations=500), _numbers(stated), owner)
     _check_words(made, owner)
     return made
 

@@ -19,7 +19,7 @@ from dd_assets import randomness
 from dd_assets.diffusion.captions import Captions
 from dd_assets.diffusion.denoisers import Condition, Denoiser
 from dd_assets.diffusion.levels import schedule_of
-from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.diffusion.registry import FineTuning, GeneratorRecipe
 from dd_assets.errors import InputError
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_assets.shapes import Float, Int
@@ -45,7 +45,13 @@ class Batch:
 
 
 def draw(
-    iteration: int, labels: Tensor, views: int, shape: tuple[int, ...], recipe: GeneratorRecipe, null: int, seed: int
+    iteration: int,
+    labels: Tensor,
+    views: int,
+    shape: tuple[int, ...],
+    recipe: GeneratorRecipe | FineTuning,
+    null: int,
+    seed: int,
 ) -> Batch:
     """What iteration `iteration` sees of labels (N,): all from (seed, "generator", stream, iteration).
 
@@ -82,17 +88,17 @@ def rate_at(iteration: int, recipe: GeneratorRecipe) -> float:
 
 
 class Averaged:
-    """An exponential moving average of a network's parameters; the decay rises with the steps taken at first."""
+    """An exponential moving average of a network's parameters; the decay rises with the steps at first, or not."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay, self.steps = decay, 0
+    def __init__(self, model: nn.Module, decay: float, rising: bool = True) -> None:
+        self.decay, self.steps, self.rising = decay, 0, rising
         self.values = {name: value.detach().clone() for name, value in model.named_parameters()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """One step: average = d average + (1 - d) weights, d = min(decay, (1 + steps) / (10 + steps))."""
+        """One step: average = d average + (1 - d) weights, d = decay or, rising, at most (1 + steps) / (10 + steps)."""
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.rising else self.decay
         for name, value in model.named_parameters():
             self.values[name].lerp_(value.detach(), 1 - decay)
 

@@ -45,6 +45,8 @@ class Needs:
     """Real latents of the choice that a property `parameters.choice` names (units/reference_latents.py)."""
     prompts: bool = False
     """The setting's prompt bank of the kind `parameters.bank`, where `parameters.diversify` is set."""
+    influence: bool = False
+    """A surrogate's kept epochs and the class gradients there (units/surrogate.py, units/class_gradients.py)."""
 
     def names(self) -> list[str]:
         """The needs that are set, as words for listings."""
@@ -231,6 +233,16 @@ class ReferenceLatents:
         return np.flatnonzero((self.labels == label) & (self.indices == index))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Influence:
+    """A surrogate along its training, and what real images of a class do to it there."""
+
+    networks: tuple[Any, ...]
+    """The kept epochs, first to last: torch Modules, frozen, in eval mode on `device` (input: normalised NCHW)."""
+    gradients: Callable[[int], np.ndarray]
+    """Label to its mean gradient at each of them, float32 (epochs, parameters), in the order of `parameters()`."""
+
+
 def _absent(what: str) -> Callable[..., Any]:
     def refuse(*_: Any) -> Any:
         raise InputError(f"this synthesis was given no {what}", "declare it in the method's `needs`")
@@ -269,6 +281,8 @@ class Request:
     """Real latents in that generator's space, of the choice that `parameters.choice` names."""
     prompts: Callable[[], Bank] = field(default_factory=lambda: _absent("prompt bank"))
     """The prompt bank that is an input."""
+    influence: Callable[[], Influence] = field(default_factory=lambda: _absent("influence"))
+    """The surrogate that influence guidance asks."""
     device: str = "cpu"
     progress: Progress = silent
     checkpoints: Checkpoints = field(default_factory=NoCheckpoints)

@@ -57,6 +57,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _convnet(64, 2),
         *(_convnet(128, depth) for depth in (1, 2, 3, 4, 5, 6)),
         _convnet(32, 3),
+        _convnet(64, 3, instance_norm=True),
         _convnet(128, 6, instance_norm=True),
         *(
             Architecture(
@@ -149,6 +150,7 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "convnet5_w128": (386.5, 386.5),
     "convnet6_w128": (386.9, 386.9),
     "convnet3_w32": (97.0, 97.0),
+    "convnet3_w64_in": (190.0, 190.0),
     "convnet6_w128_in": (387.2, 387.0),
     "resnet20_cifar": (371.0, 371.0),
     "resnet32_cifar": (595.0, 595.0),

@@ -18,13 +18,15 @@ from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.prompt_banks import PROMPT_BANK, prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
-from dd_assets.units import centroids, dataset, generator, generator_samples
+from dd_assets.units import centroids, dataset, fine_tuned, generator, generator_samples
 
 GENERATOR_ASSETS = tuple(f"generator_{name}" for name in GENERATORS)
 CENTROIDS = "class_centroids"
 REFERENCE_LATENTS = "reference_latents"
 CLUSTERED = ("small", "pretrained")
 """Generators whose latents are clustered; a foreign one is there to keep the real images out."""
+BASES = ("small", "pretrained")
+"""Generators that may be fine-tuned."""
 
 
 def generator_asset(name: str) -> str:
@@ -99,6 +101,8 @@ def without_generator(chosen: Setting, name: str) -> str:
     stated = chosen.generators
     if name not in stated.names():
         return f"{chosen.name} names no {name} generator (docs/generators.md)"
+    if name == "minimax":
+        return without_generator(chosen, base_of(chosen))
     if name not in TRAINED_ON_OTHERS:
         return ""
     if stated.foreign not in settings():
@@ -110,6 +114,12 @@ def without_generator(chosen: Setting, name: str) -> str:
     if _foreign_recipe(chosen, name):
         return ""
     return f"neither {chosen.name} nor {stated.foreign} states a small generator"
+
+
+def base_of(chosen: Setting) -> str:
+    """The generator that a setting fine-tunes, or ''."""
+    stated = chosen.generators.minimax
+    return stated.base if stated else ""
 
 
 def generators_of(chosen: Setting) -> tuple[str, ...]:
@@ -185,6 +195,25 @@ def _resolve_foreign(name: str, cell: Cell, inputs: Mapping[str, Reference], eng
     return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
+def _resolve_minimax(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+    chosen = cell.setting
+    _refuse(chosen, "minimax")
+    recipe = chosen.generators.minimax
+    assert recipe is not None
+    source = usable(engine, inputs["dataset"], "dataset")
+    judge = usable(engine, inputs["teacher"], "teacher")
+    base = usable_generator(engine, inputs[generator_asset(recipe.base)])
+    made = run_named({"generator": fine_tuned.plan(chosen, recipe, base, source, cell.overrides)}, engine)
+    samples = generator_samples.plan(
+        chosen, made["generator"], source, judge, recipe.guidance_scale, recipe.recognition_floor
+    )
+    return reference_of("generator_minimax", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
+
+
+def _not_fine_tuned(cell: Cell) -> frozenset[str]:
+    return frozenset(generator_asset(name) for name in BASES if name != base_of(cell.setting))
+
+
 def _resolve_centroids(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     source = usable(engine, inputs["dataset"], "dataset")
     reason = without_centroids(cell, source.summary["train_counts"])
@@ -217,17 +246,22 @@ def _generator_stage(
     resolve: Callable[[Cell, Mapping[str, Reference], Engine], Reference],
     checks: tuple[tuple[str, bool, str], ...],
     description: str,
+    unit_kind: str = "generator",
+    bases: tuple[str, ...] = (),
 ) -> Stage:
+    """`bases` are the inputs of which each cell reads the one that its setting fine-tunes."""
     return Stage(
         asset=generator_asset(name),
         space="dataset",
-        inputs=inputs,
+        inputs=(*inputs, *bases),
         resolve=resolve,
-        unit_kind="generator",
+        unit_kind=unit_kind,
         checks=checks,
         description=description,
         group="generators",
         kinds=("pytorch",),
+        skippable=bases,
+        unread=_not_fine_tuned if bases else lambda cell: frozenset(),
     )
 
 
@@ -271,6 +305,16 @@ def generator_stages() -> list[Stage]:
             functools.partial(_resolve_foreign, "foreign_text"),
             (_LEARNT, _RECONSTRUCTION, _CONSTANT),
             "A UNet that follows prompts, trained here on another setting's images.",
+        ),
+        _generator_stage(
+            "minimax",
+            ("dataset", "teacher"),
+            _resolve_minimax,
+            (_LEARNT, _RECOGNISED, _CONSTANT),
+            "One of the setting's generators, fine-tuned so that what it predicts is near every real image and far from"
+            " its earlier predictions (Minimax diffusion). The teacher only judges its samples.",
+            unit_kind="fine_tuned_generator",
+            bases=tuple(generator_asset(name) for name in BASES),
         ),
         Stage(
             asset=CENTROIDS,

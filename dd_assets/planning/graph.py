@@ -30,6 +30,7 @@ from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
+from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
@@ -66,6 +67,8 @@ def _image_inputs(
             wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
     if needs.priors:
         wanted["priors"] = usable(engine, inputs["priors"], "priors")
+    if needs.influence:
+        wanted |= influence_inputs(inputs, engine)
     wanted |= generation_inputs(method, parameters, inputs, engine)
     start = method.images_of(parameters)
     if start is None:
@@ -184,7 +187,8 @@ def _method_stages(method: Method) -> list[Stage]:
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
     needs = method.needs
     read = {"teacher": needs.teacher, "committee": needs.committee, "statistics": needs.statistics}
-    needed = ("dataset", *(asset for asset, wanted in {**read, "priors": needs.priors}.items() if wanted))
+    read |= {"priors": needs.priors, INFLUENCE: needs.influence}
+    needed = ("dataset", *(asset for asset, wanted in read.items() if wanted))
     return [
         Stage(
             asset=f"{name}/synthetic_images",
@@ -288,6 +292,7 @@ def stages() -> dict[str, Stage]:
         *committee_stages(),
         *generator_stages(),
         reference_latents_stage(),
+        influence_stage(),
         *further,
         *study_stages(),
     ]

@@ -24,9 +24,11 @@ from dd_assets.planning.generators import (
     without_generator,
 )
 from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.influence import INFLUENCE
 from dd_assets.planning.memory import estimate, networks_alive
 from dd_assets.planning.unit import Reference, Unit
 from dd_assets.units import dataset
+from dd_assets.units.surrogate import without_surrogate
 
 Target = tuple[str, str]
 """(asset, partition key)."""
@@ -189,6 +191,8 @@ class Planner:
     def _without_asset(stage: Stage, cell: Cell) -> str:
         if stage.asset in GENERATOR_ASSETS:
             return without_generator(cell.setting, stage.asset.removeprefix("generator_"))
+        if stage.asset == INFLUENCE:
+            return without_surrogate(cell.setting)
         return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else ""
 
 

@@ -21,6 +21,7 @@ from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
+from dd_assets.planning.influence import INFLUENCE
 from dd_assets.planning.plan import Planner, Row, Target, with_upstream
 from dd_assets.planning.prompt_banks import PROMPT_BANK
 from dd_assets.planning.runs import process_tags
@@ -29,7 +30,7 @@ from dd_assets.units.kinds import kind_of
 
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
-TEACHERS = ("teacher", "committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK)
+TEACHERS = ("teacher", "committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, INFLUENCE)
 """Assets of the dataset space that come after the dataset and before every method."""
 UP_TO_DATE = "up_to_date"
 """The check that every asset carries and `plan --publish` reports."""

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError, StoreError, UnknownNameError
@@ -22,7 +22,6 @@ from dd_assets.sharing.library import ImageSet, Library, Training
 from dd_assets.sharing.students import student_code
 from dd_assets.units.tables import encode_png, write_images
 
-Format = Literal["parquet", "imagefolder"]
 FORMATS = ("parquet", "imagefolder")
 DATA = "data/train.parquet"
 
@@ -31,7 +30,7 @@ def export(
     library: Library,
     training: Training,
     folder: str | os.PathLike[str],
-    layout: Format = "parquet",
+    layout: str = "parquet",
     test: ImageArrays | None = None,
 ) -> list[str]:
     """Write a training's images, labels, card and example into a new or empty folder; returns the files' names.
@@ -71,7 +70,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes] | Callable[[], Mapping
     return sorted(contents)
 
 
-def _files(library: Library, training: Training, layout: Format, test: ImageArrays | None) -> dict[str, bytes]:
+def _files(library: Library, training: Training, layout: str, test: ImageArrays | None) -> dict[str, bytes]:
     images = library.read_images(training.images)
     files = _image_files(images, layout)
     tables = library.label_tables(training)
@@ -88,7 +87,7 @@ def _files(library: Library, training: Training, layout: Format, test: ImageArra
     return files
 
 
-def _image_files(images: ImageSet, layout: Format) -> dict[str, bytes]:
+def _image_files(images: ImageSet, layout: str) -> dict[str, bytes]:
     if layout == "parquet":
         return {DATA: write_images(images.images, images.labels, images.classes, images.columns)}
     names = [_folder_name(label, name) for label, name in enumerate(images.classes)]
@@ -122,7 +121,7 @@ def _example(training: Training, images: ImageSet) -> str:
     )
 
 
-def _card(training: Training, images: ImageSet, layout: Format, with_labels: bool, with_test: bool) -> str:
+def _card(training: Training, images: ImageSet, layout: str, with_labels: bool, with_test: bool) -> str:
     entry = known_method(training.method)
     rows, size, _, channels = images.images.shape
     parquet = layout == "parquet"

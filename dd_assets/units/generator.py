@@ -169,7 +169,7 @@ def _train(unit: Unit, work: Work) -> Product:
     hasher = ContentHasher("generator").value("facts", metadata)
     for name, tensor in state.items():
         hasher.array(name, tensor.detach().cpu().numpy())
-    curves = {name: _smoothed(values) for name, values in made.losses.items()}
+    curves = {name: smoothed(values) for name, values in made.losses.items()}
     series = {name: (xs, ys) for name, (xs, ys) in curves.items() if len(ys)}
     return Product(
         content=hasher.hexdigest(),
@@ -197,7 +197,7 @@ def recipe_of(given: Mapping[str, Any]) -> GeneratorRecipe:
     return GeneratorRecipe(**stated)
 
 
-def _smoothed(losses: np.ndarray) -> tuple[list[float], list[float]]:
+def smoothed(losses: np.ndarray) -> tuple[list[float], list[float]]:
     """At most 100 points, each the mean over its share of the iterations."""
     parts = np.array_split(losses, min(100, len(losses))) if len(losses) else []
     ends = np.cumsum([len(part) for part in parts])

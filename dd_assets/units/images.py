@@ -13,12 +13,22 @@ from typing import Any
 import numpy as np
 
 from dd_assets.datasets.registry import Setting, setting
-from dd_assets.methods.contract import Facts, Method, Request, SyntheticImages
+from dd_assets.methods.contract import Facts, Influence, Method, Request, SyntheticImages
 from dd_assets.methods.registry import method as method_named
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units import centroids, generator, image_set, priors, prompt_bank, reference_latents, statistics
+from dd_assets.units import (
+    centroids,
+    class_gradients,
+    generator,
+    image_set,
+    priors,
+    prompt_bank,
+    reference_latents,
+    statistics,
+    surrogate,
+)
 from dd_assets.units import teacher as teacher_unit
 from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import IMAGES, write_images
@@ -88,6 +98,9 @@ def compute(unit: Unit, work: Work) -> Product:
         centroids=functools.partial(centroids.load, work),
         reference_latents=functools.partial(reference_latents.load, work),
         prompts=functools.partial(prompt_bank.load, work),
+        influence=lambda: Influence(
+            networks=surrogate.load(work), gradients=functools.partial(class_gradients.load, work)
+        ),
         device=work.device,
         checkpoints=work.checkpoints,
     )

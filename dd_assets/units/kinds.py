@@ -44,6 +44,11 @@ def kinds() -> dict[str, Kind]:
         "priors": _own("priors", 1, exclusive=True),
         "generator": _own("generator", 1, exclusive=True),
         "generator_samples": _own("generator_samples", 1),
+        "fine_tuned_generator": Kind(
+            version=1, compute="dd_assets.units.fine_tuned:compute", code="dd_assets.units.fine_tuned", exclusive=True
+        ),
+        "surrogate": _own("surrogate", 1, exclusive=True),
+        "class_gradients": _own("class_gradients", 1),
         "class_centroids": Kind(
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),

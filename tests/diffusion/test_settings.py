@@ -12,7 +12,7 @@ import pytest
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import Setting
 from dd_assets.datasets.user_settings import read_settings
-from dd_assets.diffusion.registry import RECIPES, Generators
+from dd_assets.diffusion.registry import FINE_TUNINGS, RECIPES, Generators
 from dd_assets.errors import DDError
 
 
@@ -23,10 +23,10 @@ def _read(tmp_path: Path, text: str, base: str = "cifar10") -> Setting:
 
 
 def test_a_base_brings_its_generator_and_a_name_replaces_it(tmp_path: Path) -> None:
-    own = Generators(small=RECIPES["cifar10"], text=RECIPES["cifar10_text"])
+    own = Generators(small=RECIPES["cifar10"], text=RECIPES["cifar10_text"], minimax=FINE_TUNINGS["cifar10"])
     assert _read(tmp_path, "{}").generators == own
     assert _read(tmp_path, "{small: cifar10_cpu}").generators.small == RECIPES["cifar10_cpu"]
-    assert _read(tmp_path, "{small: null, text: null}").generators == Generators()
+    assert _read(tmp_path, "{small: null, text: null, minimax: null}").generators == Generators()
     assert "CPU-sized" in RECIPES["cifar10_cpu"].cost
     assert "GPU-sized" in RECIPES["cifar10"].cost
 
@@ -45,7 +45,7 @@ def test_a_folder_and_another_settings_images_are_stated_by_name(tmp_path: Path)
     assert folder is not None
     assert (folder.folder, folder.variant, folder.precision, folder.classes) == ("DiT", "fp16", "fp16", "imagenet")
     assert made.generators.foreign == "mnist"
-    assert made.generators.names() == ("pretrained", "foreign")
+    assert made.generators.names() == ("pretrained", "foreign", "minimax")
     short = _read(tmp_path, "{pretrained: /data/sd}", "imagenette").generators.pretrained
     assert short is not None
     assert short.folder == "/data/sd"
@@ -61,6 +61,9 @@ def test_a_folder_and_another_settings_images_are_stated_by_name(tmp_path: Path)
         ("{pretrained: {variant: fp16}}", "give folder: <path>"),
         ("{pretrained: {folder: x, classes: imagnet}}", "did you mean 'imagenet'"),
         ("{foreign: [mnist]}", "name a setting"),
+        ("{minimax: ditt}", "did you mean 'dit'"),
+        ("{minimax: [dit]}", "give a fine-tuning's name or fields"),
+        ("{minimax: {base: smal}}", "did you mean 'small'"),
         ("[small]", "must be a mapping"),
     ],
 )
@@ -75,3 +78,22 @@ def test_every_small_setting_of_the_catalogue_has_a_recipe_that_says_what_it_cos
         assert recipe is not None
         assert recipe.source
         assert recipe.cost
+
+
+def test_a_fine_tuning_is_a_name_or_fields_over_the_bases(tmp_path: Path) -> None:
+    named = _read(tmp_path, "{minimax: dit}").generators.minimax
+    assert named == FINE_TUNINGS["dit"]
+    laid = _read(tmp_path, "{minimax: {iterations: 7, learning_rate: 1e-3}}").generators.minimax
+    assert laid is not None
+    assert (laid.iterations, laid.learning_rate, laid.base) == (7, 1e-3, FINE_TUNINGS["cifar10"].base)
+
+
+def test_every_fine_tuning_has_the_originals_weights_and_says_where_it_comes_from() -> None:
+    for name, entry in CATALOGUE.items():
+        recipe = entry.generators.minimax
+        assert recipe is not None, name
+        assert recipe.source
+        assert recipe.base == ("small" if entry.generators.small else "pretrained")
+    dit = FINE_TUNINGS["dit"]
+    assert (dit.representativeness, dit.diversity, dit.memory) == (0.002, 0.008, 64)
+    assert (dit.trained, dit.iterations, dit.batch, dit.learning_rate, dit.ema) == ("difffit", 12_000, 8, 1e-3, 0.9999)

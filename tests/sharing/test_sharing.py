@@ -183,7 +183,7 @@ def test_nothing_is_written_over_and_no_half_folder_stays(library: Library, trai
     with pytest.raises(StoreError, match="cannot be written"):
         export(library, training, tmp_path / "file" / "below")
     with pytest.raises(UnknownNameError, match="unknown format 'zip'"):
-        export(library, training, tmp_path / "new", layout="zip")  # type: ignore[arg-type]
+        export(library, training, tmp_path / "new", layout="zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
 
 
