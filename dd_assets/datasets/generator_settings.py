@@ -22,7 +22,7 @@ from dd_assets.diffusion.registry import (
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import with_overrides
 
-FIELDS = ("small", "text", "pretrained", "foreign", "language_model")
+FIELDS = ("small", "text", "pretrained", "foreign", "language_model", "minimax")
 SEE = "see docs/generators.md"
 NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 

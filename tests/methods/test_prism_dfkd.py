@@ -235,5 +235,5 @@ def test_settings_name_generators_that_read_text_and_a_language_model(tmp_path: 
     made = read_settings(path)[0].generators
     assert made.text == replace(RECIPES["digits_text"], iterations=7)
     assert made.language_model == "qwen"
-    assert made.names() == ("small", "text", "foreign", "foreign_text")
+    assert made.names() == ("small", "text", "foreign", "foreign_text", "minimax")
     assert Generators(foreign="mnist").names() == ("foreign",)

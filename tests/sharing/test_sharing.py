@@ -32,7 +32,7 @@ STUDENT = "convnet2_w64"
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """A store that the command line filled with one scored cell of real digits, sixty short epochs."""
+    """A store that the command line filled with one scored cell of real digits, 150 short epochs."""
     folder = tmp_path_factory.mktemp("shared")
     options = ("--select", f'key:"rded/score_{STUDENT}"', "--partition", "shared|2")
     done = run(folder, "sync", *options, DD_DATASETS=str(SETTINGS))
@@ -79,7 +79,7 @@ def test_soft_labels_are_the_teachers_answers_on_the_views_they_give(library: Li
     soft = library.read_soft_labels(training)
     assert isinstance(soft, SoftLabels)
     batches = list(torch.utils.data.DataLoader(soft, batch_size=None))
-    assert len(batches) == 60  # epochs, each one batch of all twenty images
+    assert len(batches) == 150  # epochs, each one batch of all twenty images
     assert training.labels is not None
     teacher = library.store.lookup(training.labels.sources["teacher"])
     assert teacher is not None
