@@ -19,7 +19,7 @@ from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.generator import Generator
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import ClassCentroids
+from dd_assets.methods.request import ClassCentroids
 from dd_assets.progress import Progress, silent
 
 FULL_UP_TO = 20_000_000

@@ -20,7 +20,7 @@ from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.repulsion import Repulsion
 from dd_assets.diffusion.sampling import Guidance, Start, Trace, sample
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import ClassCentroids, Request, SyntheticImages
+from dd_assets.methods.request import ClassCentroids, Request, SyntheticImages
 from dd_assets.models.pixels import unit_to_uint8
 from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches
 

@@ -14,7 +14,7 @@ import numpy as np
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.generator import Generator
-from dd_assets.methods.contract import ClassCentroids, ReferenceLatents
+from dd_assets.methods.request import ClassCentroids, ReferenceLatents
 from dd_assets.progress import Progress, silent
 
 CHOICES = ("class", "kmeans")

@@ -20,7 +20,8 @@ import numpy as np
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Facts, Method, Request, Synthesis, SyntheticImages, with_overrides
+from dd_assets.methods.contract import Facts, Method, with_overrides
+from dd_assets.methods.request import Request, Synthesis, SyntheticImages
 
 CLASSES, PER_CLASS, SIZE, CHANNELS, IPC = 3, 12, 16, 3, 2
 MAKES = ("teacher", "real_images", "committee")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request
+from dd_assets.methods.request import Request
 
 
 @dataclass(frozen=True, eq=False)

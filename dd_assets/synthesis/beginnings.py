@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import normalised
 from dd_assets.synthesis.batches import Batch
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request
+from dd_assets.methods.request import Request
 from dd_assets.shapes import Float, Int
 from dd_assets.synthesis.batches import Batch
 from dd_assets.synthesis.feature_statistics import Observer, batch_moments, moments_of

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import to_uint8, valid_range
 from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches, requested_batches
 from dd_assets.synthesis.beginnings import beginning, noise, start_of, starting_from

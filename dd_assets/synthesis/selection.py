@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.outputs import logits_of
 from dd_assets.synthesis.patches import cross_entropy_scores
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.progress import Checkpoints, Progress
 from dd_assets.synthesis.recover import Recovery, recover
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dd_assets import randomness
-from dd_assets.methods.contract import Request
+from dd_assets.methods.request import Request
 from dd_assets.shapes import Float
 from dd_assets.synthesis.batches import Batch
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dd_assets.datasets.registry import Setting, setting
-from dd_assets.methods.contract import Facts, Influence, Method, Request, SyntheticImages
+from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method as method_named
+from dd_assets.methods.request import Influence, Request, SyntheticImages
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dd_assets.datasets.registry import Setting
-from dd_assets.methods.contract import ReferenceLatents
+from dd_assets.methods.request import ReferenceLatents
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

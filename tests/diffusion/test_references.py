@@ -10,7 +10,7 @@ import numpy as np
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion import references
 from dd_assets.diffusion.references import drawn, members
-from dd_assets.methods.contract import ClassCentroids
+from dd_assets.methods.request import ClassCentroids
 from tests.diffusion.tiny import LATENT, generator
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.methods.contract import Facts, Request
+from dd_assets.methods.contract import Facts
+from dd_assets.methods.request import Request
 from dd_assets.progress import Checkpoints, NoCheckpoints
 from tests.models.digits import digits, facts, teacher
 

@@ -13,10 +13,10 @@ import torch
 
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Guidance
-from dd_assets.methods.contract import ClassCentroids, Request, SyntheticImages
 from dd_assets.methods.d4m import recipe
 from dd_assets.methods.d4m.synthesis import synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import ClassCentroids, Request, SyntheticImages
 from tests.diffusion.tiny import generator
 from tests.methods.requests import digit_facts, request
 from tests.models.interruption import Killed, MemoryCheckpoints

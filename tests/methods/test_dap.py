@@ -22,10 +22,10 @@ from dd_assets.diffusion.folders import load_folder
 from dd_assets.diffusion.generate import conditions
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Step, Trace, noised, sample
-from dd_assets.methods.contract import ClassCentroids, ReferenceLatents, SyntheticImages
 from dd_assets.methods.dap.recipe import BANK, KERNELS, Parameters, part_of
 from dd_assets.methods.dap.synthesis import Representativeness, synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import ClassCentroids, ReferenceLatents, SyntheticImages
 from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import LATENT, dit_folder, generator, rows, sd_folder
 from tests.methods.requests import digit_facts, request

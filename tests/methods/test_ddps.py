@@ -18,10 +18,10 @@ from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.loss_difference import draw_noise, draw_timesteps, loss_difference
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import SyntheticImages
 from dd_assets.methods.ddps.recipe import Parameters, refuse
 from dd_assets.methods.ddps.synthesis import best_patches, choose, synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import SyntheticImages
 from dd_assets.synthesis.patches import stitch
 from tests.diffusion.tiny import LATENT, generator
 from tests.methods.requests import digit_facts, request

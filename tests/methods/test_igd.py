@@ -20,10 +20,10 @@ from dd_assets.diffusion.generate import generate
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.levels import schedule_of
 from dd_assets.diffusion.sampling import Guidance, Step
-from dd_assets.methods.contract import Influence, Request, SyntheticImages
 from dd_assets.methods.igd import recipe
 from dd_assets.methods.igd.synthesis import DeviationGuidance, InfluenceGuidance, synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import Influence, Request, SyntheticImages
 from dd_assets.models.networks.own import ConvNet
 from dd_assets.models.pixels import normalised, normalised_unit
 from dd_assets.synthesis.batches import Batch

@@ -16,10 +16,10 @@ from dd_assets.diffusion.generate import conditions
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Step, Trace, backward, sample
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import ClassCentroids, SyntheticImages
 from dd_assets.methods.mgd3.recipe import STOP, Parameters
 from dd_assets.methods.mgd3.synthesis import ModeGuidance, guidance, synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import ClassCentroids, SyntheticImages
 from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import LATENT, generator, rows
 from tests.methods.requests import digit_facts, request

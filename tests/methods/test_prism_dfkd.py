@@ -25,10 +25,10 @@ from dd_assets.diffusion.registry import Generators
 from dd_assets.diffusion.text import HashedText
 from dd_assets.diffusion.wording import Bank, definitions
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import SyntheticImages
 from dd_assets.methods.prism_dfkd.recipe import METHOD, VARIANTS, Parameters, refuse
 from dd_assets.methods.prism_dfkd.synthesis import combination, prompt_of, prompts_from, synthesise
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import SyntheticImages
 from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import TINY, stirred
 from tests.methods.requests import digit_facts, request

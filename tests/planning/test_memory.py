@@ -70,7 +70,7 @@ MEASURED = """
 import resource, numpy as np, torch
 from dd_assets.methods.sre2l.synthesis import synthesise
 from dd_assets.methods.sre2l.recipe import Parameters
-from dd_assets.methods.contract import Request
+from dd_assets.methods.request import Request
 from dd_assets.models.architectures import build_model
 from tests.planning.test_memory import _facts
 torch.set_num_threads(1)

@@ -12,8 +12,9 @@ import pytest
 
 from dd_assets.errors import InputError
 from dd_assets.methods.checking import check_method
-from dd_assets.methods.contract import Method, Request, SyntheticImages
+from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.sharing.scaffold import new_method
 from tests.test_cli import run
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from tests.methods.requests import request
 from tests.synthesis.two_layers import FACTS, Weights, images, network, normalised
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import SyntheticImages
+from dd_assets.methods.request import SyntheticImages
 from dd_assets.models.pixels import to_uint8
 from dd_assets.synthesis.recover import Batch, Recovery, recover, starting_from
 from dd_assets.synthesis.views import SharedView

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.methods.contract import Request
+from dd_assets.methods.request import Request
 from dd_assets.synthesis.real_statistics import measure
 from tests.methods.requests import request
 from tests.synthesis.two_layers import FACTS, Weights, images, network, normalised

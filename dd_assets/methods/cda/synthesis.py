@@ -8,7 +8,7 @@ Source: VILA-Lab/SRe2L 8d00cba, CDA/recover_cda_in1k.py.
 
 from __future__ import annotations
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Recovery,
     beginning,

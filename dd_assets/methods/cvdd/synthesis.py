@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.cvdd.recipe import Parameters
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.committee import Shares, committee_loss, softmax_weights
 from dd_assets.synthesis.recover import (
     Batch,

@@ -22,9 +22,9 @@ from dd_assets.diffusion.generate import conditions, generate
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.guiding import Along, stretched
 from dd_assets.diffusion.sampling import Correction, Guidance, Step, noised
-from dd_assets.methods.contract import ReferenceLatents, Request, SyntheticImages
 from dd_assets.methods.dap.kernels import distances, kernel_of
 from dd_assets.methods.dap.recipe import Parameters, part_of
+from dd_assets.methods.request import ReferenceLatents, Request, SyntheticImages
 from dd_assets.synthesis.batches import Batch
 
 PASS = 64

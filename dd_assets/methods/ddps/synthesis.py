@@ -24,8 +24,8 @@ from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.loss_difference import draw_timesteps, loss_difference
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.ddps.recipe import Parameters, refuse
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import unit_to_uint8
 from dd_assets.shapes import Float, Int
 from dd_assets.synthesis.attention_patches import best_window

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Recovery,
     beginning,

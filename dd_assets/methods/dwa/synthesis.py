@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_assets import randomness
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Batch,
     Recovery,

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.edc.recipe import Parameters
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.shapes import Float
 from dd_assets.synthesis.committee_matching import CommitteeMatcher, Matching
 from dd_assets.synthesis.recover import (

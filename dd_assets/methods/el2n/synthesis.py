@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.outputs import logits_of
 from dd_assets.synthesis.selection import Choice, select
 

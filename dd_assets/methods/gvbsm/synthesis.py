@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.committee_matching import CommitteeMatcher, Matching
 from dd_assets.synthesis.densification import densification, groups_of
 from dd_assets.synthesis.recover import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.outputs import features_of
 from dd_assets.synthesis.selection import Choice, select
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.diffusion.generate import generate
 from dd_assets.diffusion.sampling import Correction, Guidance, Step
-from dd_assets.methods.contract import Influence, Request, SyntheticImages
 from dd_assets.methods.igd.recipe import Parameters
+from dd_assets.methods.request import Influence, Request, SyntheticImages
 from dd_assets.models.pixels import normalised_unit
 from dd_assets.shapes import Float
 from dd_assets.synthesis.batches import Batch

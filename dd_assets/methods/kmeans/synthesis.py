@@ -12,8 +12,8 @@ import numpy as np
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.kmeans.recipe import Parameters
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.outputs import features_of
 from dd_assets.synthesis.selection import Choice, select
 

@@ -5,7 +5,7 @@ Belongs here: nothing but the call. Does not belong: the choice itself, which DE
 
 from __future__ import annotations
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.selection import by_median_probability, select
 
 

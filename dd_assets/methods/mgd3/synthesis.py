@@ -19,8 +19,8 @@ from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.guiding import Along
 from dd_assets.diffusion.levels import Schedule
 from dd_assets.diffusion.sampling import Correction, Guidance, Step, backward
-from dd_assets.methods.contract import ClassCentroids, Request, SyntheticImages
 from dd_assets.methods.mgd3.recipe import Parameters
+from dd_assets.methods.request import ClassCentroids, Request, SyntheticImages
 from dd_assets.shapes import Float
 from dd_assets.synthesis.batches import Batch
 

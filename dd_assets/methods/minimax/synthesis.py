@@ -7,7 +7,7 @@ Belongs here: nothing beyond the shared sampling; the method is a fine-tuning. D
 from __future__ import annotations
 
 from dd_assets.diffusion.generate import generate
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 
 
 def synthesise(request: Request) -> SyntheticImages:

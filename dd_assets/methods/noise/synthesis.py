@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dd_assets import randomness
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import to_uint8
 
 

@@ -20,9 +20,9 @@ from torch import nn
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.delt.synthesis import entry_iterations
 from dd_assets.methods.prism.recipe import Parameters
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.committee import Clock, Shares, committee_loss, networks_run
 from dd_assets.synthesis.recover import (
     Recovery,

@@ -18,8 +18,8 @@ from dd_assets import randomness
 from dd_assets.diffusion.energy import EnergyGuidance, energy
 from dd_assets.diffusion.generate import Prompts, generate
 from dd_assets.diffusion.wording import Bank, compose, words
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.prism_dfkd.recipe import Parameters
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.batches import Batch
 from dd_assets.synthesis.outputs import logits_of
 

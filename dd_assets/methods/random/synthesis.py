@@ -9,7 +9,7 @@ import numpy as np
 
 from dd_assets import randomness
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 
 
 def synthesise(request: Request) -> SyntheticImages:

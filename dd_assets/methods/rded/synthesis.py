@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Request, SyntheticImages
 from dd_assets.methods.rded.recipe import SMALL, Parameters, refuse
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import normalised_unit, unit_to_uint8
 from dd_assets.synthesis.patches import choose, score_patches, stitch
 from dd_assets.synthesis.views import DRAWS_PER_CROP, Box, crop_box, resized_crop

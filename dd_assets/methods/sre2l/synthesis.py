@@ -8,7 +8,7 @@ Source: VILA-Lab/SRe2L 8d00cba, SRe2L/recover/data_synthesis.py and *small_datas
 
 from __future__ import annotations
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Recovery,
     batches_of,

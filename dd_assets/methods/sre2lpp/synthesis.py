@@ -8,7 +8,7 @@ Source: Jiacheng8/CV-DD 24097e9, recover/recover.py with model setting 0 and equ
 
 from __future__ import annotations
 
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.synthesis.recover import (
     Recovery,
     batches_of,

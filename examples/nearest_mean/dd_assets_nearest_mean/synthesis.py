@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dd_assets import randomness
-from dd_assets.methods.contract import Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 
 
 def synthesise(request: Request) -> SyntheticImages:
