@@ -1,7 +1,7 @@
 """The contract every method signs: what it states about itself.
 
-Belongs here: light, typed descriptions; nothing that imports torch, pandas or Dagster. Does not belong: what a synthesis
-receives and returns (request.py), any one method's numbers (its `recipe.py`) or computation (its `synthesis.py`).
+Belongs here: light, typed descriptions; nothing that imports torch, pandas or Dagster. Does not belong: what a
+synthesis receives and returns (request.py), any one method's numbers (its `recipe.py`) or computation (`synthesis.py`).
 """
 
 from __future__ import annotations

@@ -1,22 +1,20 @@
 """The stages of generators and class centroids.
 
-Belongs here: which units they consist of, why one cannot apply, which of them a cell reads. Does not belong: computing
-any unit (dd_assets/units), Dagster.
+Belongs here: which units they consist of, why one cannot apply. Does not belong: which of them a method reads
+(generation.py), computing any unit (dd_assets/units), Dagster.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from dd_assets.datasets.registry import Setting, setting, settings
 from dd_assets.diffusion.registry import GENERATORS, TRAINED_ON_OTHERS, GeneratorRecipe
 from dd_assets.errors import InputError
-from dd_assets.methods.contract import Method
-from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
+from dd_assets.planning.cells import Cell, Stage, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.prompt_banks import PROMPT_BANK, prompt_bank_stage
+from dd_assets.planning.prompt_banks import prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, fine_tuned, generator, generator_samples
 
@@ -39,61 +37,6 @@ def usable_generator(engine: Engine, reference: Reference) -> Manifest:
     for key in reference.units:
         usable(engine, reference, key)
     return usable(engine, reference, "generator")
-
-
-def generation_inputs(
-    method: Method, parameters: Any, inputs: Mapping[str, Reference], engine: Engine
-) -> dict[str, Manifest]:
-    """The generator that the parameters name, and the centroids, reference latents and prompts that they read."""
-    name = method.generator_of(parameters)
-    if not name:
-        return {}
-    if generator_asset(name) not in inputs:
-        raise InputError(
-            f"{method.name} does not sample from generator {name} in any recipe, so the graph has no such edge",
-            f"generator can be one of {', '.join(method.generators())} here; a recipe or setting adds others",
-        )
-    found = {"generator": usable_generator(engine, inputs[generator_asset(name)])}
-    if method.reads_centroids(parameters):
-        if CENTROIDS not in inputs or name not in inputs[CENTROIDS].units:
-            raise InputError(f"{method.name}: there are no class centroids of generator {name}", "start from noise")
-        found["centroids"] = usable(engine, inputs[CENTROIDS], name)
-    choice = method.references_of(parameters)
-    if choice:
-        key = f"{name}/{choice}"
-        if REFERENCE_LATENTS not in inputs or key not in inputs[REFERENCE_LATENTS].units:
-            raise InputError(f"{method.name}: there are no reference latents {key}", "name another generator")
-        found["reference_latents"] = usable(engine, inputs[REFERENCE_LATENTS], key)
-    if method.reads_prompts(parameters):
-        found["prompts"] = usable(engine, inputs[PROMPT_BANK], parameters.bank)
-    return found
-
-
-def generation_assets(method: Method) -> tuple[str, ...]:
-    """The generators, centroids, reference latents and prompts that some recipe or setting of a method reads."""
-    if not method.needs.generator:
-        return (CENTROIDS,) if method.needs.centroids else ()
-    stated = [recipe.parameters for recipe in method.recipes.values()]
-    stated += [declared_parameters(method, entry) for entry in settings().values()]
-    names = sorted({method.generator_of(parameters) for parameters in stated})
-    further = {
-        CENTROIDS: any(method.reads_centroids(parameters) for parameters in stated),
-        REFERENCE_LATENTS: method.needs.reference_latents,
-        PROMPT_BANK: any(method.reads_prompts(parameters) for parameters in stated),
-    }
-    return (*(generator_asset(name) for name in names), *(asset for asset, read in further.items() if read))
-
-
-def ungenerated(method: Method, cell: Cell) -> frozenset[str]:
-    """Generators that a cell's parameters do not name, and what of the rest they do not read."""
-    if not method.needs.generator:
-        return frozenset()
-    parameters = declared_parameters(method, cell.setting, cell.overrides)
-    read = {generator_asset(method.generator_of(parameters))}
-    read |= {CENTROIDS} if method.reads_centroids(parameters) else set()
-    read |= {REFERENCE_LATENTS} if method.references_of(parameters) else set()
-    read |= {PROMPT_BANK} if method.reads_prompts(parameters) else set()
-    return frozenset(generation_assets(method)) - read
 
 
 def without_generator(chosen: Setting, name: str) -> str:

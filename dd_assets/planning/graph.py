@@ -29,7 +29,8 @@ from dd_assets.planning.cells import (
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generators import generation_assets, generation_inputs, generator_stages, ungenerated
+from dd_assets.planning.generation import generation_assets, generation_inputs, ungenerated
+from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
