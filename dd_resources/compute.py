@@ -21,7 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import connection
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,15 +62,22 @@ class Compute:
         return self.workers or len(os.sched_getaffinity(0))
 
     def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], exclusive: bool = False
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        exclusive: bool | Literal["threads"] = False,
     ) -> Generator[tuple[int, Result], None, None]:
         """Apply a module-level function to every item; yields (position, result) as they finish.
 
         Exclusive work runs here, one piece after the other, with `exclusive_threads`; the rest runs in worker
-        processes, `threads` each. The first exception is raised after running pieces have ended; their results stand.
+        processes, `threads` each. Work that is exclusive for its "threads" alone is like the rest where it would get
+        no more of them (with as many threads the bits are the same). The first exception is raised after running
+        pieces have ended; their results stand.
         When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
         """
         workers = self.resolved_workers()
+        if exclusive == "threads" and self.exclusive_threads <= self.threads:
+            exclusive = False
         if exclusive or workers == 1 or len(items) == 1:
             _set_threads(self.exclusive_threads if exclusive else self.threads)
             for position, item in enumerate(items):

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
+
+Exclusive = bool | Literal["threads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +22,12 @@ class Kind:
     """'module:function' taking (unit, work), imported in the process that computes."""
     code: str
     """The module whose tokens, with those of all it imports, are the fingerprint of this version."""
-    exclusive: bool = False
-    """True: one at a time in the run's own process; False: side by side in worker processes."""
+    exclusive: Exclusive = False
+    """True: one at a time in the run's own process; False: side by side in worker processes; "threads": the former for
+    the sake of more threads, the latter where it would get no more (dd_resources.compute.Compute)."""
 
 
-def _own(name: str, version: int, exclusive: bool = False) -> Kind:
+def _own(name: str, version: int, exclusive: Exclusive = False) -> Kind:
     module = f"dd_assets.units.{name}"
     return Kind(version=version, compute=f"{module}:compute", code=module, exclusive=exclusive)
 
@@ -35,7 +39,7 @@ def kinds() -> dict[str, Kind]:
 
     table = {
         "dataset": _own("dataset", 1, exclusive=True),
-        "teacher": _own("teacher", 1, exclusive=True),
+        "teacher": _own("teacher", 1, exclusive="threads"),
         "image_set": _own("image_set", 1, exclusive=True),
         "labels": _own("labels", 1),
         "training": _own("training", 1),

@@ -79,3 +79,18 @@ def test_the_next_map_starts_new_workers() -> None:
     outcomes.close()
     assert sorted(TWO.map(square, [1, 2, 3])) == [(0, 1), (1, 4), (2, 9)]
     compute.close_pools()
+
+
+def process_of(item: int) -> int:
+    """The process that works on it, after the other piece can have begun."""
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def test_teachers_go_side_by_side_unless_one_alone_gets_more_threads() -> None:
+    spread = {found for _, found in TWO.map(process_of, [0, 1], exclusive="threads")}
+    assert len(spread) == 2
+    assert os.getpid() not in spread
+    alone = Compute(device="cpu", workers=2, threads=1, exclusive_threads=2)
+    assert {found for _, found in alone.map(process_of, [0, 1], exclusive="threads")} == {os.getpid()}
+    assert {found for _, found in TWO.map(process_of, [0, 1], exclusive=True)} == {os.getpid()}
