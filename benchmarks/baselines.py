@@ -1,0 +1,165 @@
+"""Two baseline arms: how published repositories train and score a student, in our own words.
+
+Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned by hand. Does not belong: this project's
+own loop (dd_assets/evaluation).
+
+Arm A: one PIL image at a time through torchvision transforms in a DataLoader whose workers start anew every epoch;
+CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the unmixed batch for
+the printed accuracy, in training mode; loss and accuracy are read with `.item()` at every step. (LINs-lab/RDED 3f6453d,
+validation/main.py, and the loops that descend from it.)
+Arm B: images stay as a uint8 tensor, torchvision's v2 transforms act on whole batches, no second forward, channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+TEMPERATURE = 20.0
+
+
+class _Pictures(Dataset[tuple[Tensor, int]]):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: v2.Transform) -> None:
+        self.pictures = [Image.fromarray(image) for image in images]
+        self.labels, self.transform = labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(self.pictures[index]), int(self.labels[index])
+
+
+def _mixed(inputs: Tensor) -> Tensor:
+    """CutMix with one box for the batch."""
+    size = inputs.shape[-1]
+    half = int(size * (1 - float(torch.rand(()))) ** 0.5) // 2
+    row, column = (int(torch.randint(size, ())) for _ in range(2))
+    rows, columns = slice(max(0, row - half), row + half), slice(max(0, column - half), column + half)
+    out = inputs.clone()
+    out[..., rows, columns] = inputs[torch.randperm(len(inputs))][..., rows, columns]
+    return out
+
+
+def _optimiser(student: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(student.parameters(), lr=1e-3, weight_decay=0.01)
+
+
+def _loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    return F.kl_div(F.log_softmax(logits / TEMPERATURE, 1), F.softmax(wanted / TEMPERATURE, 1), reduction="batchmean")
+
+
+class ArmA:
+    """The copied loop; `epoch` trains, `test` scores."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        statistics: tuple[list[float], list[float]],
+        *,
+        batch: int,
+        workers: int,
+        device: str = "cpu",
+    ) -> None:
+        size = train[0].shape[1]
+        last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
+        seen = v2.Compose([v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True), v2.RandomHorizontalFlip(), *last])
+        self.student, self.teacher, self.device = student.to(device), teacher.to(device).eval(), device
+        self.optimiser = _optimiser(self.student)
+        self.train = DataLoader(_Pictures(*train, seen), batch, shuffle=True, num_workers=workers)
+        self.test = DataLoader(_Pictures(*test, v2.Compose(last)), 256, num_workers=workers)
+
+    def epoch(self) -> float:
+        """One epoch over the distilled images."""
+        self.student.train()
+        seen = 0.0
+        for inputs, labels in self.train:
+            plain, truth = inputs.to(self.device), labels.to(self.device)
+            mixed = _mixed(plain)
+            with torch.no_grad():
+                wanted = self.teacher(mixed)
+            loss = _loss(self.student(mixed), wanted)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            shown = self.student(plain)
+            seen += loss.item() + (shown.argmax(1) == truth).float().mean().item()
+        return seen
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Top-1 on the test images."""
+        self.student.eval()
+        hits = 0
+        for inputs, labels in self.test:
+            hits += int((self.student(inputs.to(self.device)).argmax(1) == labels.to(self.device)).sum().item())
+        return hits / len(self.test.dataset)  # type: ignore[arg-type]
+
+
+class ArmB:
+    """The same work with resident images and transforms on batches."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        statistics: tuple[list[float], list[float]],
+        *,
+        batch: int,
+        device: str = "cpu",
+    ) -> None:
+        size = train[0].shape[1]
+        last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
+        self.seen = v2.Compose(
+            [v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True), v2.RandomHorizontalFlip(), *last]
+        )
+        self.plain = v2.Compose(last)
+        self.student = student.to(device).to(memory_format=torch.channels_last)
+        self.teacher = teacher.to(device).to(memory_format=torch.channels_last).eval()
+        self.optimiser, self.batch = _optimiser(self.student), batch
+        self.images, self.tests = (
+            torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device) for images in (train[0], test[0])
+        )
+        self.labels = torch.from_numpy(test[1]).to(device)
+
+    def _batches(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.images), device=self.images.device)
+        for rows in order.split(self.batch):
+            yield self.seen(self.images[rows]).contiguous(memory_format=torch.channels_last)
+
+    def epoch(self) -> Tensor:
+        """One epoch over the distilled images."""
+        self.student.train()
+        total = torch.zeros((), device=self.images.device)
+        for inputs in self._batches():
+            mixed = _mixed(inputs)
+            with torch.no_grad():
+                wanted = self.teacher(mixed)
+            loss = _loss(self.student(mixed), wanted)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def score(self) -> float:
+        """Top-1 on the test images."""
+        self.student.eval()
+        hits = [
+            (self.student(self.plain(part).contiguous(memory_format=torch.channels_last)).argmax(1) == truth).sum()
+            for part, truth in zip(self.tests.split(256), self.labels.split(256), strict=True)
+        ]
+        return float(torch.stack(hits).sum()) / len(self.labels)
