@@ -73,7 +73,9 @@ class ArmA:
     ) -> None:
         size = train[0].shape[1]
         last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
-        seen = v2.Compose([v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True), v2.RandomHorizontalFlip(), *last])
+        seen = v2.Compose(
+            [v2.RandomResizedCrop(size, scale=(0.5, 1), antialias=True), v2.RandomHorizontalFlip(), *last]
+        )
         self.student, self.teacher, self.device = student.to(device), teacher.to(device).eval(), device
         self.optimiser = _optimiser(self.student)
         self.train = DataLoader(_Pictures(*train, seen), batch, shuffle=True, num_workers=workers)
@@ -163,3 +165,39 @@ class ArmB:
             for part, truth in zip(self.tests.split(256), self.labels.split(256), strict=True)
         ]
         return float(torch.stack(hits).sum()) / len(self.labels)
+
+
+class PlainRecovery:
+    """SRe2L's loop as its repository has it: hooks that pass over every activation again, eager, default format."""
+
+    def __init__(self, teacher: nn.Module, labels: Tensor, size: int, device: str = "cpu") -> None:
+        self.teacher = teacher.to(device).eval().requires_grad_(False)
+        self.labels = labels.to(device)
+        self.images = torch.randn(len(labels), 3, size, size, device=device).requires_grad_()
+        self.optimiser = torch.optim.Adam([self.images], lr=0.25, betas=(0.5, 0.9))
+        self.distances: list[Tensor] = []
+        for module in self.teacher.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_hook(self._hook)
+
+    def _hook(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.BatchNorm2d)
+        seen = inputs[0]
+        mean = seen.mean([0, 2, 3])
+        variance = seen.permute(1, 0, 2, 3).contiguous().view(seen.shape[1], -1).var(1, unbiased=False)
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        self.distances.append(torch.norm(module.running_var - variance, 2) + torch.norm(module.running_mean - mean, 2))
+
+    def step(self) -> float:
+        """One iteration, its loss read as the original prints it."""
+        self.distances.clear()
+        shift = [int(torch.randint(-4, 5, ())) for _ in range(2)]
+        logits = self.teacher(torch.roll(self.images, shift, (2, 3)))
+        scales = [10.0] + [1.0] * (len(self.distances) - 1)
+        matched = sum(scale * distance for scale, distance in zip(scales, self.distances, strict=True))
+        loss = F.cross_entropy(logits, self.labels) + 0.01 * matched
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()

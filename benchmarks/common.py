@@ -20,7 +20,9 @@ import torch
 Arm = Callable[[], object]
 
 
-def interleaved(arms: Mapping[str, Arm], rounds: int, device: str = "cpu", warm: int = 1) -> dict[str, dict[str, float]]:
+def interleaved(
+    arms: Mapping[str, Arm], rounds: int, device: str = "cpu", warm: int = 1
+) -> dict[str, dict[str, float]]:
     """Median wall and CPU seconds of each arm; every round runs all arms in turn, so that load falls on all alike."""
     wall: dict[str, list[float]] = {name: [] for name in arms}
     cpu: dict[str, list[float]] = {name: [] for name in arms}
@@ -52,7 +54,11 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
     commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return {
         "cpu": names[0].split(":", 1)[1].strip() if names else platform.processor(),

@@ -96,7 +96,9 @@ def measure(
     made = []
     for name in arms:
         epoch, scoring = trained[name]["wall"] / epochs, scored[name]["wall"] * len(test) / tests
-        made.append({"arm": name, "epoch_s": epoch, "scoring_s": scoring, "whole_s": EPOCHS * epoch + SCORINGS * scoring})
+        made.append(
+            {"arm": name, "epoch_s": epoch, "scoring_s": scoring, "whole_s": EPOCHS * epoch + SCORINGS * scoring}
+        )
     best = min(row["whole_s"] for row in made if row["arm"].startswith("A"))
     tuned = next(row["whole_s"] for row in made if row["arm"] == "B")
     return [{**row, "faster_than_A": best / row["whole_s"], "faster_than_B": tuned / row["whole_s"]} for row in made]
@@ -148,9 +150,7 @@ class _Ours:
 
 
 def _network(chosen: Setting, architecture: str, seed: int) -> nn.Module:
-    return build_model(
-        architecture, classes=len(chosen.classes), channels=chosen.channels, size=chosen.size, seed=seed
-    )
+    return build_model(architecture, classes=len(chosen.classes), channels=chosen.channels, size=chosen.size, seed=seed)
 
 
 if __name__ == "__main__":
