@@ -1,13 +1,14 @@
 """Two baseline arms: how published repositories train and score a student, in our own words.
 
-Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned by hand. Does not belong: this project's
-own loop (dd_assets/evaluation).
+Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned by hand; SRe2L's plain loop. Does not
+belong: this project's own loops (dd_assets/evaluation, dd_assets/synthesis).
 
 Arm A: one PIL image at a time through torchvision transforms in a DataLoader whose workers start anew every epoch;
-CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the unmixed batch for
-the printed accuracy, in training mode; loss and accuracy are read with `.item()` at every step. (LINs-lab/RDED 3f6453d,
-validation/main.py, and the loops that descend from it.)
-Arm B: images stay as a uint8 tensor, torchvision's v2 transforms act on whole batches, no second forward, channels last.
+CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the unmixed batch,
+in training mode, for the printed accuracy; loss and accuracy are read with `.item()` at every step. (LINs-lab/RDED
+3f6453d, validation/main.py, and the loops that descend from it.)
+Arm B: images stay as a uint8 tensor, torchvision's v2 transforms act on whole batches, no second forward, channels
+last.
 """
 
 from __future__ import annotations

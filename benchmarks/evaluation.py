@@ -5,7 +5,8 @@ Belongs here: this project's loop beside the two baselines on CIFAR-10, IPC 10. 
 An epoch and a scoring are timed, interleaved over the arms, and added up to a whole evaluation: 400 epochs, 8 scorings
 of 10,000 images. The same networks, batch and number of views in every arm. Run it:
 
-    DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml python -m benchmarks.evaluation cifar10_r20 resnet20_cifar
+    export DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml
+    python -m benchmarks.evaluation cifar10_r20 resnet20_cifar
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main() -> None:
 def measure(
     chosen: Setting, student: str, *, rounds: int, epochs: int, tests: int, device: str, workers: list[int]
 ) -> list[dict[str, Any]]:
-    """One row per arm: seconds of an epoch, of scoring the test split, of a whole evaluation, and the ratio to arm A."""
+    """One row per arm: seconds of an epoch, of scoring the test split, of a whole evaluation, and the ratios."""
     train, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(chosen.name)
     rows = np.concatenate([train.of_class(label)[:IPC] for label in range(len(chosen.classes))])
     images, labels = train.images[rows], train.labels[rows]
@@ -93,7 +94,7 @@ def measure(
         {name: lambda arm=arm: [arm.epoch() for _ in range(epochs)] for name, arm in arms.items()}, rounds, device
     )
     scored = interleaved({name: arm.score for name, arm in arms.items()}, rounds, device)
-    made = []
+    made: list[dict[str, Any]] = []
     for name in arms:
         epoch, scoring = trained[name]["wall"] / epochs, scored[name]["wall"] * len(test) / tests
         made.append(

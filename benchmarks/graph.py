@@ -131,7 +131,8 @@ def _fill(store: Any, instance: Any, targets: Sequence[tuple[str, str]]) -> None
                 for unit in units
             ]
 
-    engine, found = Inventing(store, RawData()), {}
+    engine = Inventing(store, RawData())
+    found: dict[tuple[str, str], Any] = {}
     for target in targets:
         asset, partition = target
         stage, cell = stages()[asset], Cell.of(partition)
