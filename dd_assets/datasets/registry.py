@@ -84,6 +84,8 @@ class Setting:
     """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]
     labels: tuple[LabelMode, ...] = ("soft", "hard")
+    trainings: int = 3
+    """Students of a cell at least, one per draw first; verdicts between methods need five."""
     protocol: Protocol
 
     def student(self, name: str) -> str:

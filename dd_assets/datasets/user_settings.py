@@ -52,6 +52,7 @@ FIELDS = (
     "tune",
     "students",
     "labels",
+    "trainings",
     "views",
     "protocol",
 )
@@ -172,6 +173,7 @@ def as_fields(entry: Setting) -> dict[str, Any]:
         "generators": as_generator_fields(entry.generators),
         "students": list(entry.students),
         "labels": list(entry.labels),
+        "trainings": entry.trainings,
         "views": entry.protocol.views.preset,
         "protocol": protocol,
     }
@@ -206,6 +208,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         generators=read_generators(where, fields.get("generators", {})),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(_listed(where, "labels", fields.get("labels", ("soft", "hard")))),
+        trainings=_whole(where, "trainings", fields.get("trainings", 3), 3, 1000),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
     )
     if chosen.priors not in PRIOR_SOURCES:

@@ -142,7 +142,7 @@ def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference],
         protocol = protocols(cell, student).get("soft")
         if protocol is None:
             continue
-        for draw, seed in trainings(method):
+        for draw, seed in trainings(method, cell.setting):
             source = usable(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}")
             key = label_key(draw, seed, protocol)
             if key not in wanted:
@@ -162,7 +162,7 @@ def _resolve_score(
     test = usable(engine, inputs["dataset"], "dataset")
     wanted: dict[str, Unit] = {}
     for mode, protocol in protocols(cell, student).items():
-        for draw, seed in trainings(method):
+        for draw, seed in trainings(method, cell.setting):
             given = {
                 "images": usable(engine, inputs[f"{method.name}/synthetic_images"], f"draw{draw}"),
                 "dataset": test,

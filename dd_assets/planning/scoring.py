@@ -17,12 +17,10 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import labels
 
-MIN_TRAININGS = 3
 
-
-def trainings(method: Method) -> list[tuple[int, int]]:
-    """(draw, seed) pairs of a cell: one student per draw, at least three in all."""
-    count = max(MIN_TRAININGS, method.draws)
+def trainings(method: Method, chosen: Setting) -> list[tuple[int, int]]:
+    """(draw, seed) pairs of a cell: one student per draw, at least as many as the setting asks for."""
+    count = max(chosen.trainings, method.draws)
     return [(seed % method.draws, seed) for seed in range(count)]
 
 

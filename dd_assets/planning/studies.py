@@ -80,7 +80,7 @@ def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine
     """The trainings of one cell: same draws and seeds as its score asset."""
     protocol, source = _protocol(cell, found), inputs[f"{found.method}/synthetic_images"]
     made = []
-    for draw, seed in trainings(METHODS()[found.method]):
+    for draw, seed in trainings(METHODS()[found.method], cell.setting):
         given = {
             "images": usable(engine, source, f"draw{draw}"),
             "dataset": usable(engine, inputs["dataset"], "dataset"),

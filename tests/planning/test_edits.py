@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dd_assets.cli import main
-from dd_assets.planning import graph, scoring
+from dd_assets.planning import graph
 from dd_assets.planning.graph import Cell
 from dd_assets.planning.unit import Reference
 from dd_resources.injection import NAMESPACE
@@ -101,8 +101,8 @@ def test_a_version(tiny: Tiny, edit: Edit) -> None:
     assert plan(tiny) == []
 
 
-def test_a_fourth_training_costs_only_itself(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "MIN_TRAININGS", 4)
+def test_a_fourth_training_costs_only_itself(tiny: Tiny, edit: Edit) -> None:
+    edit(None, trainings=4)
     assert plan(tiny) == lines(
         """
         stale    noise/soft_labels [tiny|1]: seed 0 → 3
