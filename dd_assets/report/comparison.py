@@ -181,6 +181,10 @@ def _words(contest: Contest, standings: Sequence[Standing], soft: Against | None
     sentences = [_of_winner(standings), *_of_random(contest, standings)]
     if soft is not None:
         sentences.append(f"Against random images with soft labels, {_beats(soft)}.")
+    once = [entry for entry in standings if entry.draws == 1 and entry.runs > 1]
+    if once:
+        noun = "image set" if len(once) == 1 else "image sets"
+        sentences.append(f"{_names(once)}: one draw each, so this holds for the {noun} scored, not for another draw.")
     if contest.label == "soft" and CONTROL not in contest.runs:
         sentences.append("Random images with soft labels have not been scored here, so nothing is said about them.")
     return tuple(sentences)
@@ -254,7 +258,7 @@ def _shortage(entry: Standing) -> str:
     assert against is not None
     contrast = against.contrast
     if contrast.pairs < MIN_PAIRS:
-        return f"{contrast.pairs} pairs of runs, {MIN_PAIRS} are needed"
+        return f"{contrast.pairs} pairs of runs, {MIN_PAIRS} are needed (`trainings: {MIN_PAIRS}` in the setting)"
     return "all pairs share one draw, so its spread is unknown"
 
 

@@ -35,7 +35,8 @@ def test_three_pairs_are_too_few_however_large_the_lead():
     found = compare(contest(made({"best": 3.0, "random": -1.0}, 3)), 1000)
     assert len(found.words) == 1
     assert found.words[0].endswith(
-        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed."
+        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed (`trainings: 5` in "
+        "the setting)."
     )
     assert [entry.ranks for entry in found.standings] == [(1, 2), (1, 2)]
 
@@ -61,7 +62,10 @@ def test_hard_labels_are_also_held_against_random_with_soft_labels():
 
 def test_without_random_images_nothing_is_claimed_about_them():
     found = compare(contest(made({"one": 2.0, "two": 0.0}, 6)), 1000)
-    assert found.words[1] == "Random images with soft labels have not been scored here, so nothing is said about them."
+    assert (
+        found.words[1] == "one and two: one draw each, so this holds for the image sets scored, not for another draw."
+    )
+    assert found.words[2] == "Random images with soft labels have not been scored here, so nothing is said about them."
 
 
 def test_a_method_alone_has_beaten_nobody():
