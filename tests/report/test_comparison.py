@@ -35,8 +35,8 @@ def test_three_pairs_are_too_few_however_large_the_lead():
     found = compare(contest(made({"best": 3.0, "random": -1.0}, 3)), 1000)
     assert len(found.words) == 1
     assert found.words[0].endswith(
-        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed (`trainings: 5` in "
-        "the setting)."
+        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed "
+        "(`trainings: 5` in the setting)."
     )
     assert [entry.ranks for entry in found.standings] == [(1, 2), (1, 2)]
 
