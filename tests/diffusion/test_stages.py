@@ -18,7 +18,7 @@ from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import Setting
 from dd_assets.diffusion.registry import Generators, PretrainedFolder
 from dd_assets.errors import InputError, VerdictError
-from dd_assets.planning import generators, graph
+from dd_assets.planning import generation, generators, graph
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner, with_upstream
@@ -64,6 +64,7 @@ def _enable(monkeypatch: pytest.MonkeyPatch, *chosen: Setting) -> None:
     known = {entry.name: entry for entry in chosen}
     monkeypatch.setattr(registry, "settings", lambda: known)
     monkeypatch.setattr(generators, "settings", lambda: known)
+    monkeypatch.setattr(generation, "settings", lambda: known)
 
 
 def _resolve(
