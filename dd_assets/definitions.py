@@ -5,7 +5,9 @@ Belongs here: merging. Does not belong: anything defined here for the first time
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -29,6 +31,18 @@ from dd_resources.execution import executor
 from dd_resources.injection import default_resources, store_root
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would walk a quarter of a million new objects again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions, with resources from the environment unless overridden by name.
 
@@ -37,8 +51,10 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     chosen = executor(store_root())
     upstream = (dataset, teacher, committee, generator, prompt_bank, influence)
     stages = (*upstream, synthetic_images, diversity, soft_labels, score, study, leaderboard)
+    with _uncollected():
+        assets = [asset for module in stages for asset in module.build()]
     return dg.Definitions(
-        assets=[asset for module in stages for asset in module.build()],
+        assets=assets,
         jobs=build_jobs(chosen),
         schedules=build_schedules(),
         resources={**default_resources(), **(resource_overrides or {})},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
+from dd_assets.lazy import np
 
 Stream = str | int
 

@@ -12,13 +12,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dd_assets import randomness
 from dd_assets.datasets import decoded
 from dd_assets.datasets.registry import VALIDATION, Setting, setting
 from dd_assets.datasets.sources import Found, Source
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, text_digest
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
+from dd_assets.lazy import np
 
 FORMAT = 1
 """Raise it when reading or resizing changes, so that older entries are not found."""

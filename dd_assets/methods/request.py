@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 

@@ -13,9 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from dd_assets.later import LATER
+from dd_assets.lazy import np
 
 DIGEST_VERSION = 1
 """Raise it to make every recipe and content digest new; golden digests in tests/planning pin the present one."""

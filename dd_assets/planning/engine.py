@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from dd_assets.lazy import np
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints
 from dd_resources.compute import Compute, environment

@@ -11,9 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from dd_assets.datasets.registry import settings
+from dd_assets.lazy import np
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.unit import Manifest, Reference
 from dd_resources.store import ArtefactStore

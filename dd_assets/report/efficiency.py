@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from dd_assets.lazy import np
 from dd_assets.planning.unit import Manifest
 
 Lookup = Callable[[str], Manifest | None]

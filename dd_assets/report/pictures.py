@@ -11,10 +11,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.report.chart import Chart
 
 ENLARGE_TO = 48

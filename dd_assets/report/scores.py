@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-import numpy as np
-
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.comparison import CONTROL, Contest
 from dd_assets.report.leaderboard import score_references

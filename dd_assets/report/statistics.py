@@ -20,10 +20,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from dd_assets import randomness
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 
 MIN_PAIRS = 5
 """Fewer pairs of runs never separate two methods."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from dd_assets.lazy import np
 from dd_assets.report.statistics import Runs
 
 

@@ -5,9 +5,8 @@ Belongs here: planning it and reading the data once. Does not belong: file layou
 
 from __future__ import annotations
 
-import numpy as np
-
 from dd_assets.datasets.registry import VALIDATION, Setting
+from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

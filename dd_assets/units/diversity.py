@@ -13,10 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dd_assets import randomness
 from dd_assets.datasets.registry import Setting
+from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, canonical_json
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from dd_assets.datasets.registry import Setting
 from dd_assets.diffusion.registry import FineTuning
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work

@@ -17,13 +17,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dd_assets.datasets.registry import Setting
 from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder
 from dd_assets.errors import InputError
+from dd_assets.lazy import np
 from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import Labelling, Protocol, Views
+from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

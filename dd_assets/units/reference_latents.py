@@ -5,9 +5,8 @@ Belongs here: planning it, keeping the table. Does not belong: the choice (diffu
 
 from __future__ import annotations
 
-import numpy as np
-
 from dd_assets.datasets.registry import Setting
+from dd_assets.lazy import np
 from dd_assets.methods.request import ReferenceLatents
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work

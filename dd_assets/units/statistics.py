@@ -5,9 +5,8 @@ Belongs here: planning it and keeping the arrays. Does not belong: the measureme
 
 from __future__ import annotations
 
-import numpy as np
-
 from dd_assets.datasets.registry import Setting
+from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
+
+from dd_assets.lazy import np
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from dd_assets.datasets.registry import Setting
 from dd_assets.evaluation.protocol import Protocol
+from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
