@@ -24,7 +24,11 @@ TITLES = {"set": "these images", "random": "as many random real images", "class"
 
 def build() -> list[dg.AssetsDefinition]:
     """One asset per method."""
-    return [stage_asset(stage(f"{name}/diversity"), _describe) for name in METHODS()]
+    return [
+        stage_asset(stage(f"{name}/diversity"), _describe)
+        for name, method in METHODS().items()
+        if not method.is_ablation
+    ]
 
 
 def _describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:

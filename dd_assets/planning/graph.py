@@ -229,7 +229,7 @@ def _method_stages(method: Method) -> list[Stage]:
             skippable=further,
             unread=_unasked,
         ),
-        diversity_stage(method, tags),
+        *([] if method.is_ablation else [diversity_stage(method, tags)]),
         *(_score_stage(method, student, tags) for student in students()),
     ]
 
