@@ -63,3 +63,5 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
 
 
 defs = build_defs()
+# They live as long as the process. Left to the collector they would be walked once more at its exit, .4 CPU-seconds.
+gc.freeze()
