@@ -1,4 +1,4 @@
-"""The `generator_<name>`, `class_centroids` and `reference_latents` assets.
+"""The `generator_<name>`, `class_centroids`, `reference_latents` and `class_gaussians` assets.
 
 Belongs here: their metadata. Does not belong: which units they consist of (planning/generators.py).
 """
@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from dd_assets.assets.shell import inline_image, stage_asset
+from dd_assets.planning.class_gaussians import CLASS_GAUSSIANS
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import CENTROIDS, GENERATOR_ASSETS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stage
@@ -20,11 +21,12 @@ from dd_assets.units.generator_samples import SHEET
 
 
 def build() -> list[dg.AssetsDefinition]:
-    """One asset per generator, the centroids and the reference latents."""
+    """One asset per generator, the centroids, the reference latents and the class gaussians."""
     return [
         *(stage_asset(stage(asset), _generator) for asset in GENERATOR_ASSETS),
         stage_asset(stage(CENTROIDS), _centroids),
         stage_asset(stage(REFERENCE_LATENTS), _references),
+        stage_asset(stage(CLASS_GAUSSIANS), _gaussians),
     ]
 
 
@@ -62,5 +64,18 @@ def _references(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -
     head = "| generator/choice | latent | references | different images |\n|---|---|---|---|\n"
     return {
         "reference_latents": dg.MetadataValue.md(head + "\n".join(rows)),
+        "dagster/row_count": sum(m.summary["rows"] for m in manifests.values()),
+    }
+
+
+def _gaussians(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
+    rows = [
+        f"| {name} | {m.summary['shape']} | {m.summary['level']} | {m.summary['spread_of_means']} |"
+        f" {m.summary['mean_deviation']} |"
+        for name, m in manifests.items()
+    ]
+    head = "| generator/steps@level | latent | ᾱ | std of means | mean std |\n|---|---|---|---|---|\n"
+    return {
+        "class_gaussians": dg.MetadataValue.md(head + "\n".join(rows)),
         "dagster/row_count": sum(m.summary["rows"] for m in manifests.values()),
     }

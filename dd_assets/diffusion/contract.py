@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from dd_assets.later import later
 
-STARTS = ("noise", "centroid", "nearest")
+STARTS = ("noise", "centroid", "nearest", "random", "gaussian")
+KEEP = ("confident", "uncertain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +37,49 @@ class Sampling:
     negative_prompt: str = ""
     batch: int = 50
     """Images per pass at most; one IPC index per pass."""
-    start: Literal["noise", "centroid", "nearest"] = "noise"
-    """noise: N(0, 1); else the class's k-means centroid, or the real latent nearest to it, noised to the level."""
+    start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "noise"
+    """noise: N(0, 1); centroid, nearest, random: the class's k-means centroid, the real latent nearest to it or any of
+    the class's, noised to the level; gaussian: from the normal distribution of the class's latents, DDIM-inverted to
+    the level (inversion.py)."""
     start_level: float = 0.0946
     """ᾱ of that noise, in (0, 1); not read where `start` is "noise"."""
     repulsion: float = later(0.0)
     """λ with which samples of a class push each other apart (repulsion.py; its paper's is .3); 0: they do not."""
     repulsion_until: float = later(0.5)
     """ᾱ up to which they do; .5 is σ = 1, where the original stops."""
+    groups: int = later(1)
+    """Of start "gaussian": groups of starts that are drawn per class, of which the most typical one is kept (D3HR)."""
+    candidates: int = later(1)
+    """Images drawn for each one that is kept; the teacher chooses (CaO2, candidates.py)."""
+    keep: Literal["confident", "uncertain"] = later("confident")
+    """Of the candidates that the teacher names correctly, those of which it is most or least sure."""
+    refine: int = later(0)
+    """Steps in which clean latents are brought nearer to what the denoiser expects (CaO2, refinement.py)."""
+    refine_rate: float = later(6e-4)
+    """Adam's learning rate there."""
+    refine_from: float = later(0.6)
+    """ᾱ of the noisiest timestep there; .6 is the spaced index 11 of 50 on DiT's schedule, CaO2's."""
+    refine_condition: Literal["class", "null"] = later("class")
+    """What the denoiser is asked under there: the image's class or prompt, or nothing."""
+    search_scales: tuple[float, ...] = later(())
+    """Guidance scales that are tried per pass, in place of `guidance_scale` (searching.py); () for none."""
+    search_levels: tuple[float, ...] = later(())
+    """Start levels that are tried with each of them, in place of `start_level`; () for none."""
 
     @property
     def joint(self) -> bool:
         """Whether images of a class are drawn in one pass, so that image k may depend on how many there are."""
-        return self.repulsion != 0
+        return self.repulsion != 0 or self.candidates > 1 or self.groups > 1 or self.searches
+
+    @property
+    def searches(self) -> bool:
+        """Whether guidance scale and start level are looked for."""
+        return bool(self.search_scales or self.search_levels)
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the sampling itself needs the teacher, whatever the method's guidance does."""
+        return self.candidates > 1 or self.searches
 
 
 def sampling_reason(parameters: Any) -> str | None:
@@ -67,4 +98,31 @@ def sampling_reason(parameters: Any) -> str | None:
         return f"condition {parameters.condition!r} is neither class nor text"
     if parameters.repulsion < 0 or not 0 < parameters.repulsion_until <= 1:
         return f"repulsion={parameters.repulsion} until ᾱ {parameters.repulsion_until}: at least 0, and within (0, 1]"
+    return _choosing_reason(parameters) or _refining_reason(parameters)
+
+
+def _choosing_reason(parameters: Any) -> str | None:
+    if parameters.groups < 1 or parameters.candidates < 1:
+        return f"groups={parameters.groups}, candidates={parameters.candidates}: both must be at least 1"
+    if parameters.groups > 1 and parameters.start != "gaussian":
+        return f"groups={parameters.groups} of start {parameters.start!r}: only starts of a gaussian come in groups"
+    if parameters.keep not in KEEP:
+        return f"keep {parameters.keep!r} is neither confident nor uncertain"
+    if not parameters.searches:
+        return None
+    if parameters.start != "random":
+        return f"a search compares with the real images it starts from; start is {parameters.start!r}, not random"
+    if not all(0 < level < 1 for level in parameters.search_levels):
+        return f"search_levels={parameters.search_levels}: signal levels lie between 0 and 1"
+    return None
+
+
+def _refining_reason(parameters: Any) -> str | None:
+    if parameters.refine < 0 or parameters.refine_rate <= 0 or not 0 < parameters.refine_from < 1:
+        return (
+            f"refine={parameters.refine} at rate {parameters.refine_rate} from ᾱ {parameters.refine_from}: at least 0,"
+            " above 0 and between 0 and 1"
+        )
+    if parameters.refine_condition not in ("class", "null"):
+        return f"refine_condition {parameters.refine_condition!r} is neither class nor null"
     return None

@@ -1,26 +1,32 @@
 """From a method's request to its images.
 
-Belongs here: batches, conditions, starts and resumption around the sampling loop. Does not belong: the loop
-(sampling.py), guidances (methods/*).
+Belongs here: batches, conditions, resumption and the order of the stages around the sampling loop. Does not belong:
+the loop (sampling.py), guidances (methods/*), what a stage computes (starts.py, searching.py, candidates.py,
+refinement.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dd_assets.diffusion.candidates import kept, probabilities
 from dd_assets.diffusion.classes import prompts
 from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.generator import Generator
+from dd_assets.diffusion.refinement import refined
 from dd_assets.diffusion.repulsion import Repulsion
 from dd_assets.diffusion.sampling import Guidance, Start, Trace, sample
+from dd_assets.diffusion.searching import best_of_grid
+from dd_assets.diffusion.starts import starts_of
 from dd_assets.errors import InputError
-from dd_assets.methods.request import ClassCentroids, Request, SyntheticImages
+from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import unit_to_uint8
 from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches
 
@@ -42,48 +48,128 @@ def generate(
     Finished batches are checkpointed, so that a killed shard repeats at most one, or of more than `SAVES` batches one
     part in `SAVES`: each checkpoint holds all that is finished. `generator` takes the place of the
     request's where a caller has it loaded. Curves tell the passes of the network, the guided steps and what each
-    guidance recorded. A `repulsion` in the parameters is one more guidance, after those given.
+    guidance recorded. A `repulsion` in the parameters is one more guidance, after those given; the choice among
+    `candidates` and then `refine` follow the sampling.
     """
     parameters: Sampling = request.parameters
     generator = generator or request.generator()
-    centroids = request.centroids() if parameters.start != "noise" else None
     if parameters.repulsion:
         guidances = [*guidances, Repulsion(parameters.repulsion, parameters.repulsion_until)]
     for guidance in guidances:
         guidance.prepare(generator, generator.schedule(parameters.steps))
-    batches = _batches(request)
+    drawing = _Drawing(request, generator, guidances, own_prompts)
+    batches, done = _batches(request), _restored(request, "batch")
     every = math.ceil(len(batches) / SAVES)
-    trace, done = Trace(guided=[0] * len(guidances)), _restored(request)
     for number, rows in enumerate(batches):
         if number >= len(done):
-            latents = sample_rows(generator, rows, parameters, request.seed, guidances, centroids, own_prompts, trace)
-            done.append(latents.cpu())
+            done.append(drawing.draw(rows).cpu())
             if number + 1 < len(batches) and (number + 1) % every == 0:
-                request.checkpoints.save({f"batch{n}": part.numpy() for n, part in enumerate(done)})
+                request.checkpoints.save(_named("batch", done))
         for guidance in guidances:
             guidance.finished(rows, done[number])
         request.progress(number + 1, len(batches))
     images = np.concatenate([to_images(generator, part) for part in done])
-    labels = np.concatenate([rows.labels for rows in batches])
-    order = np.lexsort((labels, np.concatenate([rows.indices for rows in batches])))
-    curves = {"passes": np.array([float(trace.passes)]), "guided": np.array(trace.guided, dtype=np.float64)}
+    rows = Batch(np.concatenate([own.indices for own in batches]), np.concatenate([own.labels for own in batches]))
+    order = drawing.chosen(images, rows) if parameters.candidates > 1 else np.lexsort((rows.labels, rows.indices))
+    images, rows = images[order], Batch(rows.indices[order], rows.labels[order])
+    if parameters.refine:
+        images = _refined_images(drawing, torch.cat(done)[torch.from_numpy(order)], rows, _named("batch", done))
+    curves = drawing.curves()
     for guidance in guidances:
         curves |= guidance.curves()
-    return SyntheticImages(images=images[order], labels=labels[order], curves=curves)
+    return SyntheticImages(images=images, labels=rows.labels, curves=curves)
+
+
+class _Drawing:
+    """One request's sampling: from rows to clean latents, and to those that are kept of them."""
+
+    def __init__(
+        self, request: Request, generator: Generator, guidances: Sequence[Guidance], own_prompts: Prompts | None
+    ) -> None:
+        self.request, self.generator, self.guidances, self.own_prompts = request, generator, guidances, own_prompts
+        self.parameters: Sampling = request.parameters
+        self.starts = starts_of(request)
+        self.teacher: nn.Module | None = request.teacher() if self.parameters.asks_teacher else None
+        self.trace = Trace(guided=[0] * len(guidances))
+        self.found: dict[str, list[float]] = {}
+        """Figures of the search, by pass, and of the refinement, by step."""
+
+    def draw(self, rows: Batch) -> Tensor:
+        """Clean latents of a batch, after the search for its guidance scale and start level if there is one."""
+        start = self.starts(rows)
+        chosen = self._searched(rows, start) if self.parameters.searches and start else self.parameters
+        return self._sampled(rows, chosen, start, self.guidances, self.trace)
+
+    def chosen(self, images: np.ndarray, rows: Batch) -> np.ndarray:
+        """Row numbers of those of all candidates that the teacher keeps."""
+        return kept(self._judged(images), rows.indices, rows.labels, self.request.ipc, self.parameters.keep)
+
+    def refine(self, latents: Tensor, rows: Batch) -> Tensor:
+        """A batch's latents nearer to what the denoiser expects."""
+        condition, null = conditions(self.generator, rows, self.parameters, self.own_prompts)
+        asked = condition if self.parameters.refine_condition == "class" else null
+        made, errors = refined(self.generator, latents, rows, self.parameters, self.request.seed, asked)
+        self.found["refinement_error"] = errors.tolist()
+        return made
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """Passes, guided steps, the search's choices and the last batch's refinement."""
+        counted = {"passes": [float(self.trace.passes)], "guided": self.trace.guided}
+        return {name: np.array(values, dtype=np.float64) for name, values in {**counted, **self.found}.items()}
+
+    def _sampled(
+        self, rows: Batch, how: Sampling, start: Start | None, guidances: Sequence[Guidance], trace: Trace | None
+    ) -> Tensor:
+        start = start if start is None or start.noised else replace(start, level=how.start_level)
+        return sample_rows(self.generator, rows, how, self.request.seed, guidances, start, self.own_prompts, trace)
+
+    def _searched(self, rows: Batch, start: Start) -> Sampling:
+        real = self._judged(to_images(self.generator, start.latents))
+
+        def judged(how: Sampling) -> np.ndarray:
+            return self._judged(to_images(self.generator, self._sampled(rows, how, start, (), None)))
+
+        how, divergence = best_of_grid(self.parameters, real, judged)
+        figures = {"scale": how.guidance_scale, "level": how.start_level, "divergence": divergence}
+        for name, value in figures.items():
+            self.found.setdefault(f"search_{name}", []).append(value)
+        return how
+
+    def _judged(self, images: np.ndarray) -> np.ndarray:
+        facts = self.request.facts
+        assert self.teacher is not None
+        return probabilities(self.teacher, images, facts.normalisation, self.parameters.batch, self.generator.device)
 
 
 def _batches(request: Request) -> list[Batch]:
     """Passes of one IPC index each or, where a class is drawn at once, of whole classes.
 
-    A class of more than `batch` images is drawn in several passes, none larger. Raises InputError where a part of the
-    set is asked for that cannot be drawn alone.
+    A class of more than `batch` images is drawn in several passes, none larger. Candidates are further indices.
+    Raises InputError where a part of the set is asked for that cannot be drawn alone.
     """
     classes, size = len(request.facts.classes), request.parameters.batch
     if not request.parameters.joint:
         return batches_of(request.first, request.last, classes, size, "one_per_class")
     if (request.first, request.last) != (0, request.ipc):
         raise InputError("images of a class that are drawn at once cannot be drawn in parts", "request all IPC indices")
-    return class_major_batches(request.ipc, classes, size, groups=math.ceil(request.ipc / size))
+    drawn = request.ipc * request.parameters.candidates
+    return class_major_batches(drawn, classes, size, groups=math.ceil(drawn / size))
+
+
+def _refined_images(drawing: _Drawing, latents: Tensor, rows: Batch, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Images of latents after their refinement, batch by batch; finished ones are checkpointed beside `drawn`."""
+    request, size = drawing.request, drawing.parameters.batch
+    done = _restored(request, "refined")
+    starts = range(0, len(latents), size)
+    every = math.ceil(len(starts) / SAVES)
+    for number, start in enumerate(starts):
+        if number >= len(done):
+            part = slice(start, start + size)
+            done.append(drawing.refine(latents[part], Batch(rows.indices[part], rows.labels[part])).cpu())
+            if number + 1 < len(starts) and (number + 1) % every == 0:
+                request.checkpoints.save({**drawn, **_named("refined", done)})
+        request.progress(number + 1, len(starts))
+    return np.concatenate([to_images(drawing.generator, part) for part in done])
 
 
 def sample_rows(
@@ -92,11 +178,11 @@ def sample_rows(
     parameters: Sampling,
     seed: int,
     guidances: Sequence[Guidance] = (),
-    centroids: ClassCentroids | None = None,
+    start: Start | None = None,
     own_prompts: Prompts | None = None,
     trace: Trace | None = None,
 ) -> Tensor:
-    """Latents of one batch as the parameters say: condition, start and sampler."""
+    """Latents of one batch as the parameters say: condition and sampler; from noise where there is no start."""
     condition, null = conditions(generator, rows, parameters, own_prompts)
     return sample(
         generator,
@@ -106,7 +192,7 @@ def sample_rows(
         condition=condition,
         null=null,
         guidances=guidances,
-        start=None if centroids is None else start_of(parameters, centroids, rows),
+        start=start,
         trace=trace,
     )
 
@@ -123,19 +209,17 @@ def conditions(
     return condition, generator.null_condition(len(rows.labels), parameters.negative_prompt)
 
 
-def start_of(parameters: Sampling, centroids: ClassCentroids, rows: Batch) -> Start:
-    """Centroids, or the real latents nearest to them, of a batch."""
-    chosen = centroids.centers if parameters.start == "centroid" else centroids.nearest
-    latents = torch.from_numpy(chosen[centroids.rows(rows.indices, rows.labels)])
-    return Start(latents=latents, level=parameters.start_level)
-
-
 @torch.no_grad()
 def to_images(generator: Generator, latents: Tensor) -> np.ndarray:
     """uint8 (n, H, W, C) of clean latents, decoded one batch at a time."""
     return unit_to_uint8(generator.decode(latents.to(generator.device)))
 
 
-def _restored(request: Request) -> list[Tensor]:
+def _named(name: str, parts: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    return {f"{name}{number}": part.numpy() for number, part in enumerate(parts)}
+
+
+def _restored(request: Request, name: str) -> list[Tensor]:
     saved = request.checkpoints.load() or {}
-    return [torch.tensor(saved[f"batch{number}"]) for number in range(len(saved))]
+    count = sum(key.startswith(name) for key in saved)
+    return [torch.tensor(saved[f"{name}{number}"]) for number in range(count)]

@@ -21,7 +21,7 @@ from torch import Tensor
 from dd_assets.diffusion.denoisers import Condition, Denoiser
 from dd_assets.diffusion.levels import Schedule, schedule_of
 from dd_assets.errors import InputError
-from dd_assets.shapes import Float
+from dd_assets.shapes import Float, Int
 
 ENCODING_BATCH = 64
 """Images per pass of the autoencoder; it treats each alone."""
@@ -87,15 +87,20 @@ class Generator:
 
     def noise(self, x: Float[Tensor, "n c h w"], timestep: int, condition: Condition) -> Float[Tensor, "n c h w"]:
         """Predicted ε of x_t under one condition, whichever of ε and v the network gives; differentiable."""
-        timesteps = torch.full((len(x),), timestep, device=x.device)
+        return self.noise_at(x, torch.full((len(x),), timestep, device=x.device), condition)
+
+    def noise_at(
+        self, x: Float[Tensor, "n c h w"], timesteps: Int[Tensor, " n"], condition: Condition
+    ) -> Float[Tensor, "n c h w"]:
+        """`noise` where each row has a timestep of its own."""
         out = self.denoiser(x, timesteps, condition)
         kind = self.scheduler.get("prediction_type", "epsilon")
         if kind == "epsilon":
             return out
         if kind != "v_prediction":
             raise InputError(f"prediction type {kind!r}", "only epsilon and v_prediction are sampled")
-        signal = float(self.schedule(1).alpha_bars[timestep])
-        return out * signal**0.5 + x * (1 - signal) ** 0.5
+        signal = torch.from_numpy(self.schedule(1).alpha_bars).to(x.device)[timesteps].view(-1, 1, 1, 1)
+        return out * signal.sqrt().float() + x * (1 - signal).sqrt().float()
 
     def guided_noise(
         self, x: Float[Tensor, "n c h w"], timestep: int, condition: Condition, null: Condition, scale: float

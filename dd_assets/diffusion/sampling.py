@@ -125,10 +125,12 @@ class Guidance:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Start:
-    """Where a batch begins instead of noise: clean scaled latents, to be noised to a signal level."""
+    """Where a batch begins instead of noise: clean scaled latents, to be noised to a signal level, or x_t there."""
 
     latents: Float[Tensor, "n c h w"]
     level: float
+    noised: bool = False
+    """Whether they are x_t already."""
 
 
 @dataclass(eq=False)
@@ -202,7 +204,8 @@ def sample(
     first, x = 0, noise
     if start is not None:
         first = schedule.position_of(start.level)
-        x = noised(start.latents.to(generator.device), noise, schedule.level(first))
+        x = start.latents.to(generator.device)
+        x = x if start.noised else noised(x, noise, schedule.level(first))
     for position in range(first, len(schedule.timesteps)):
         level, after = schedule.level(position), schedule.level(position + 1)
         timestep = int(schedule.timesteps[position])

@@ -36,7 +36,7 @@ class Needs:
     """The generator that `parameters.generator` names, one of the setting's or an asset `generator_<name>`."""
     centroids: bool = False
     """The k-means centroids of each class in that generator's latents (units/centroids.py). Parameters that start from
-    centroids need them in any case (diffusion/contract.py)."""
+    centroids, or ask the teacher to choose, need those in any case (diffusion/contract.py)."""
     reference_latents: bool = False
     """Real latents of the choice that a property `parameters.choice` names (units/reference_latents.py)."""
     prompts: bool = False
@@ -154,15 +154,32 @@ class Method:
 
     def reads_centroids(self, parameters: Any) -> bool:
         """Whether these parameters read class centroids: the method does, or its images start from them."""
-        return self.needs.centroids or (self.needs.generator and getattr(parameters, "start", "noise") != "noise")
+        return self.needs.centroids or self._start_of(parameters) in ("centroid", "nearest")
+
+    def reads_gaussians(self, parameters: Any) -> bool:
+        """Whether these parameters start from the distributions of each class's inverted latents."""
+        return self._start_of(parameters) == "gaussian"
+
+    def reads_teacher(self, parameters: Any) -> bool:
+        """Whether these parameters ask the teacher: the method does, or its sampling lets it choose."""
+        return self.needs.teacher or bool(getattr(parameters, "asks_teacher", False))
+
+    def _start_of(self, parameters: Any) -> str:
+        """Where the sampling starts, "noise" for a method without one."""
+        return str(getattr(parameters, "start", "noise")) if self.needs.generator else "noise"
 
     def reads_prompts(self, parameters: Any) -> bool:
         """Whether these parameters compose prompts from the setting's bank."""
         return self.needs.prompts and bool(parameters.diversify)
 
     def references_of(self, parameters: Any) -> str:
-        """Which choice of real latents these parameters read (their property `choice`), '' for none."""
-        return str(parameters.choice) if self.needs.reference_latents else ""
+        """Which choice of real latents these parameters read (their property `choice`), '' for none.
+
+        Starts from random real latents read those of whole classes.
+        """
+        if self.needs.reference_latents:
+            return str(parameters.choice)
+        return "class" if self._start_of(parameters) == "random" else ""
 
     def generators(self) -> list[str]:
         """Every generator that some recipe samples from, sorted: edges of the graph."""

@@ -59,6 +59,18 @@ class ReferenceLatents:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ClassGaussians:
+    """Where each class's DDIM-inverted latents lie at one noise level, dimension by dimension."""
+
+    means: np.ndarray
+    """float32 (classes, c, h, w), scaled as the generator's denoiser sees them."""
+    deviations: np.ndarray
+    """float32, same shape."""
+    level: float
+    """ᾱ of the schedule's step to which they were inverted."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Influence:
     """A surrogate along its training, and what real images of a class do to it there."""
 
@@ -104,6 +116,8 @@ class Request:
     """The centroids of this IPC in that generator's latents."""
     reference_latents: Callable[[], ReferenceLatents] = field(default_factory=lambda: _absent("reference latents"))
     """Real latents in that generator's space, of the choice that `parameters.choice` names."""
+    class_gaussians: Callable[[], ClassGaussians] = field(default_factory=lambda: _absent("class gaussians"))
+    """The distributions at `parameters.start_level` in that generator's space."""
     prompts: Callable[[], Bank] = field(default_factory=lambda: _absent("prompt bank"))
     """The prompt bank that is an input."""
     influence: Callable[[], Influence] = field(default_factory=lambda: _absent("influence"))

@@ -26,10 +26,11 @@ from dd_assets.planning.cells import (
     starts_of,
     usable,
 )
+from dd_assets.planning.class_gaussians import class_gaussians_stage
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import generation_assets, generation_inputs, ungenerated
+from dd_assets.planning.generation import generation_assets, generation_inputs, stated_parameters, ungenerated
 from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
 from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
@@ -60,7 +61,12 @@ def _image_inputs(
     needs, wanted = method.needs, {}
     if needs.real_images:
         wanted["dataset"] = usable(engine, inputs["dataset"], "dataset")
-    if needs.teacher:
+    if method.reads_teacher(parameters):
+        if "teacher" not in inputs:
+            raise InputError(
+                f"{method.name} lets no teacher choose in any recipe, so the graph has no such edge",
+                "a recipe or setting adds it",
+            )
         wanted["teacher"] = usable(engine, inputs["teacher"], "teacher")
     for member in method.pool(parameters, facts):
         wanted[f"committee/{member}"] = usable(engine, inputs["committee"], member)
@@ -187,7 +193,8 @@ def _method_stages(method: Method) -> list[Stage]:
     tags = {"dd/method": name, "dd/family": method.family}
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
     needs = method.needs
-    read = {"teacher": needs.teacher, "committee": needs.committee, "statistics": needs.statistics}
+    teacher = any(method.reads_teacher(parameters) for parameters in stated_parameters(method))
+    read = {"teacher": teacher, "committee": needs.committee, "statistics": needs.statistics}
     read |= {"priors": needs.priors, INFLUENCE: needs.influence}
     needed = ("dataset", *(asset for asset, wanted in read.items() if wanted))
     return [
@@ -293,6 +300,7 @@ def stages() -> dict[str, Stage]:
         *committee_stages(),
         *generator_stages(),
         reference_latents_stage(),
+        class_gaussians_stage(),
         influence_stage(),
         *further,
         *study_stages(),

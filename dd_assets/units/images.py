@@ -20,6 +20,7 @@ from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
 from dd_assets.units import (
     centroids,
+    class_gaussians,
     class_gradients,
     generator,
     image_set,
@@ -97,6 +98,7 @@ def compute(unit: Unit, work: Work) -> Product:
         generator=functools.partial(generator.load, work),
         centroids=functools.partial(centroids.load, work),
         reference_latents=functools.partial(reference_latents.load, work),
+        class_gaussians=functools.partial(class_gaussians.load, work),
         prompts=functools.partial(prompt_bank.load, work),
         influence=lambda: Influence(
             networks=surrogate.load(work), gradients=functools.partial(class_gradients.load, work)

@@ -56,6 +56,7 @@ def kinds() -> dict[str, Kind]:
         "class_centroids": Kind(
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"
         ),
+        "class_gaussians": _own("class_gaussians", 1),
         "reference_latents": _own("reference_latents", 1),
         "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "leaderboard": _own("leaderboard", 2, exclusive=True),

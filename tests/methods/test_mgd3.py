@@ -181,9 +181,9 @@ def test_it_composes_with_a_start_and_with_repulsion() -> None:
     made, how = generator(), replace(QUICK, start="centroid", start_level=0.4, steps=50)
     batch = rows(4)
     condition, null = conditions(made, batch, how)
-    from dd_assets.diffusion.generate import start_of
+    from dd_assets.diffusion.starts import from_centroids
 
-    start = start_of(how, _centroids(), batch)
+    start = from_centroids(how, _centroids(), 2)(batch)
     guides = [guidance(how, _centroids())]
     sample(made, batch, how, 0, condition=condition, null=null, guidances=guides, start=start, trace=trace)
     assert (trace.passes, trace.guided) == (16, [16])

@@ -1,0 +1,88 @@
+"""BO+repulsion: real images, noised and denoised with a searched strength, pushed apart within the class.
+
+Paper: the one that joins Bayesian optimisation and repulsion, AAAI 2026. Original code: sb3991/adaptive-diffusion-dd
+b676742, synthesize/LocalStableDiffusion.py.
+Differs: a grid of nine pairs takes the place of the Gaussian process's twenty; noise strengths are the signal levels
+that they mean on Stable Diffusion's schedule; one search per class and pass; this project's generators, teachers and
+protocol.
+Checked against: repulsion the code, search the project's description (generation reference §10).
+Expected: in each recipe, in the paper's own protocol (its code trains for 500 epochs). Hardware and time: 2.7 s per
+image, .7 of them the search (AAAI26 Table 5); digits in the recipe.
+
+Belongs here: this text, the parameters and their sources. Does not belong: the sampling (diffusion/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dd_assets.diffusion.contract import Sampling, sampling_reason
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+
+LEVELS = (0.4552, 0.1347, 0.0172)
+"""ᾱ of the strengths .4, .65 and .9 on Stable Diffusion's schedule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Sampling):
+    """The sampling's settings with the paper's values: from random real latents, searched, repelled."""
+
+    start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "random"
+    repulsion: float = 0.3
+    search_scales: tuple[float, ...] = (3.0, 5.5, 8.0)
+    search_levels: tuple[float, ...] = LEVELS
+
+
+def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
+    """The reason why these parameters make no sense, or None."""
+    return sampling_reason(parameters)
+
+
+PUBLISHED = Parameters(generator="pretrained", condition="text")
+_SOURCE = (
+    "generation reference §10: guidance 3 to 8, strength .4 to .9, λ .3, half the steps in the search; the nine pairs"
+    " of the grid are ours; with a DiT folder set condition: class"
+)
+_SMALL = replace(PUBLISHED, generator="small", condition="class", search_scales=(1.0, 1.5, 2.5))
+_OWN = "own: the paper's strengths and λ with three guidance scales for the small generator; not tuned"
+
+
+def _published(expected: str) -> Recipe:
+    return Recipe(parameters=PUBLISHED, source=_SOURCE, expected=expected, cost="2.7 s per image (AAAI26 Table 5)")
+
+
+def _own(cost: str = "") -> Recipe:
+    return Recipe(parameters=_SMALL, source=_OWN, cost=cost)
+
+
+METHOD = Method(
+    name="bo_repulsion",
+    title="BO+repulsion (grid)",
+    family="generation",
+    paper="The paper that joins Bayesian optimisation and repulsion in Stable Diffusion. AAAI 2026",
+    code="sb3991/adaptive-diffusion-dd b676742",
+    differs=(
+        "A grid in place of the Gaussian process; strengths are signal levels; this project's generators, teachers and "
+        "protocol."
+    ),
+    fidelity="text",
+    summary=(
+        "Random real images are noised and denoised; per class the guidance scale and the noise level are those under "
+        "which the teacher's answers stay nearest to the real ones', max -KL(T(real) || T(generated)), and samples "
+        "push each other apart: ε - λ σ Σ ∇k."
+    ),
+    version=1,
+    draws=1,
+    per_index=False,
+    needs=Needs(generator=True),
+    recipes={
+        "digits": _own(),
+        "imagenette": _published("AAAI26 Table 2, ResNet-18, IPC 10/50/100: 74.6/87.8/92.1"),
+        "imagewoof": _published("AAAI26 Table 2, ResNet-18, IPC 10/50/100: 57.2/72.6/78.7"),
+        "imagenet1k": _published("ResNet-18, IPC 10/50/100: 46.6/61.4/63.2"),
+        "default": _own(),
+    },
+    synthesis="dd_assets.methods.bo_repulsion.synthesis:synthesise",
+    refuse=refuse,
+)

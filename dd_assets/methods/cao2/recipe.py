@@ -1,0 +1,90 @@
+"""CaO2: several samples per image, of which the teacher keeps some, refined under their condition.
+
+Paper: "CaO2", ICCV 2025. Original code: hatchetProject/CaO2 6381e50, sample_imagenet.py, sample_nette.py.
+Differs: the timesteps of the refinement are those of the schedule (the original hands spaced indices on as if they were
+timesteps), labels are never dropped in it (the original leaves training mode on), the teacher sees normalised images
+(the original's sees [-1, 1]); this project's generators, teachers and protocol.
+Checked against: the project's description of paper and code (generation reference §10), not the code itself.
+Expected: in each recipe, in the papers' own protocols. Hardware and time: digits in the recipe.
+
+Belongs here: this text, the parameters and their sources. Does not belong: the sampling (diffusion/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dd_assets.diffusion.contract import Sampling, sampling_reason
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Sampling):
+    """The sampling's settings with CaO2's values: four candidates, a hundred steps of refinement."""
+
+    guidance_scale: float = 2.7
+    candidates: int = 4
+    keep: Literal["confident", "uncertain"] = "confident"
+    refine: int = 100
+
+
+def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
+    """The reason why these parameters make no sense, or None."""
+    return sampling_reason(parameters)
+
+
+EASY = Parameters(generator="pretrained")
+HARD = replace(EASY, keep="uncertain", refine_condition="null")
+_SOURCE = (
+    "generation reference §10: guidance 2.7, 2 to 4 candidates, 100 Adam steps at 6e-4, squared error + 10 times the"
+    " largest; 50 steps of DiT-XL/2-256"
+)
+_EASY = f"{_SOURCE}; the surest are kept and refined under their class, as where classes are easy or images few"
+_HARD = f"{_SOURCE}; the least sure are kept and refined under no class, as where classes are hard and images many"
+_SMALL = replace(EASY, generator="small", guidance_scale=1.5)
+_OWN = "own: the paper's values with the small generator's guidance scale; not tuned"
+
+
+def _own(cost: str = "") -> Recipe:
+    return Recipe(parameters=_SMALL, source=_OWN, cost=cost)
+
+
+METHOD = Method(
+    name="cao2",
+    title="CaO2",
+    family="generation",
+    paper="CaO2. ICCV 2025",
+    code="hatchetProject/CaO2 6381e50",
+    differs=(
+        "Timesteps of the refinement are the schedule's, labels are never dropped, the teacher sees normalised images; "
+        "this project's generators, teachers and protocol."
+    ),
+    fidelity="text",
+    summary=(
+        "For every image several are sampled; of those that the teacher names correctly the surest (or least sure) "
+        "stay, and their latents z are optimised so that the denoiser predicts fixed noise: min_z |ε - ε(z_t)|² + 10 "
+        "max|ε - ε(z_t)| at small t."
+    ),
+    version=1,
+    draws=1,
+    per_index=False,
+    needs=Needs(generator=True),
+    recipes={
+        "digits": _own(),
+        "imagenette": Recipe(
+            parameters=EASY, source=_EASY, expected="AAAI26 Table 2, ResNet-18, soft labels, IPC 10/50: 65.0/84.5"
+        ),
+        "imagewoof": Recipe(
+            parameters=HARD,
+            source=_HARD,
+            expected="ResNet-18, soft labels, IPC 10: 45.6 (38.7 plain, 42.3 chosen, 41.8 refined); IPC 50: 68.9",
+        ),
+        "imagenet1k": Recipe(
+            parameters=HARD, source=_HARD, expected="RDED's protocol, ResNet-18, IPC 10/50: 46.1/60.0"
+        ),
+        "default": _own(),
+    },
+    synthesis="dd_assets.methods.cao2.synthesis:synthesise",
+    refuse=refuse,
+)

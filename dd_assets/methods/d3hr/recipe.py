@@ -1,0 +1,84 @@
+"""D3HR: images denoised from the distribution in which a class's DDIM-inverted latents lie.
+
+Paper: "D3HR", ICML 2025. Original code: lin-zhao-resoLve/D3HR 8ba351d, generation/.
+Differs: the group of draws is chosen by mean and deviation alone (paper and code give the skewness different weights
+and draw different numbers of groups); inversion is under the class without guidance; the step 31 of 50 is stored as the
+signal level it means on DiT's schedule; this project's generators, teachers and protocol.
+Checked against: the project's description of paper and code (generation reference §10), not the code itself.
+Expected: in each recipe, in the paper's own protocol. Hardware and time: digits in the recipe.
+
+Belongs here: this text, the parameters and their sources. Does not belong: the sampling (diffusion/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dd_assets.diffusion.contract import Sampling, sampling_reason
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Sampling):
+    """The sampling's settings with D3HR's values: from the class's distribution at step 31 of 50."""
+
+    guidance_scale: float = 4.0
+    start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "gaussian"
+    start_level: float = 0.0172
+    groups: int = 1000
+
+
+def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
+    """The reason why these parameters make no sense, or None."""
+    return sampling_reason(parameters)
+
+
+PUBLISHED = Parameters(generator="pretrained")
+_SOURCE = (
+    "generation reference §10: step 31 of 50 (ᾱ .0172), a diagonal normal distribution per class; 1,000 groups and"
+    " guidance 4, DiT's, are ours"
+)
+_SMALL = replace(PUBLISHED, generator="small", guidance_scale=1.5)
+_OWN = "own: the paper's step with the small generator's guidance scale; not tuned"
+
+
+def _published(expected: str = "") -> Recipe:
+    return Recipe(parameters=PUBLISHED, source=_SOURCE, expected=expected)
+
+
+def _own(expected: str = "", cost: str = "") -> Recipe:
+    return Recipe(parameters=_SMALL, source=_OWN, expected=expected, cost=cost)
+
+
+METHOD = Method(
+    name="d3hr",
+    title="D3HR",
+    family="generation",
+    paper="D3HR. ICML 2025",
+    code="lin-zhao-resoLve/D3HR 8ba351d",
+    differs=(
+        "Groups are chosen by mean and deviation alone; inversion without guidance; the step is a signal level; this "
+        "project's generators, teachers and protocol."
+    ),
+    fidelity="text",
+    summary=(
+        "Real latents are DDIM-inverted to a noise level, where each class is nearly a diagonal normal distribution; "
+        "of many groups of draws the one whose mean and deviation are nearest to it is denoised: "
+        "min over groups of mean(m² + (s - 1)²)."
+    ),
+    version=1,
+    draws=1,
+    per_index=False,
+    needs=Needs(generator=True),
+    recipes={
+        "digits": _own(),
+        "cifar10": _own("ResNet-18, IPC 10/50: 41.3/- (IPC 50 with 1,000 epochs: 85.2), DiT fine-tuned for 400 epochs"),
+        "imagenet1k": _published("RDED's protocol, ResNet-18, IPC 10/50/100: 44.3/59.4/62.5"),
+        "imagenette": _published(),
+        "imagewoof": _published(),
+        "default": _own(),
+    },
+    synthesis="dd_assets.methods.d3hr.synthesis:synthesise",
+    refuse=refuse,
+)

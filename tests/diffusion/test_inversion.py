@@ -1,0 +1,175 @@
+"""Starts that come from real images: inversion, typical groups, random latents, the search.
+
+Belongs here: inversion.py, starts.py, searching.py. Does not belong: stages (test_class_gaussians_stage).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dd_assets.diffusion.contract import Sampling
+from dd_assets.diffusion.generate import conditions, generate, sample_rows
+from dd_assets.diffusion.inversion import class_gaussians, inverted, typical_group
+from dd_assets.diffusion.sampling import Start
+from dd_assets.diffusion.searching import best_of_grid, divergence
+from dd_assets.diffusion.starts import from_centroids, from_random
+from dd_assets.errors import InputError
+from dd_assets.methods.request import ClassCentroids, ClassGaussians, ReferenceLatents
+from dd_assets.synthesis.batches import Batch
+from tests.diffusion.tiny import LATENT, generator, rows
+from tests.methods.requests import request
+from tests.models.digits import digits
+
+FIVE = Sampling(steps=5, guidance_scale=1.0, batch=20)
+
+
+def test_inversion_by_hand_for_noise_that_does_not_depend_on_x() -> None:
+    made, schedule = generator(), generator().schedule(50)
+    made.noise = lambda x, timestep, condition: torch.full_like(x, 2.0)
+    asked, _ = conditions(made, rows(2), FIVE)
+    z = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    # With ε = 2 everywhere the clean sample behind x stays what it was: x = sqrt(ᾱ) z' + 2 sqrt(1 - ᾱ) in the end.
+    final = schedule.final_alpha_bar
+    clean = (z - 2 * math.sqrt(1 - final)) / math.sqrt(final)
+    for position in (18, 40):
+        level = schedule.level(position)
+        expected = math.sqrt(level) * clean + 2 * math.sqrt(1 - level)
+        torch.testing.assert_close(inverted(made, z, asked, schedule, position), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_inverted_denoises_to_itself() -> None:
+    made, batch = generator(LATENT, size=16), rows(4)
+    for parameter in made.denoiser.module.parameters():
+        parameter.data.mul_(0.3)
+    how = Sampling(steps=200, guidance_scale=1.0)
+    asked, _ = conditions(made, batch, how)
+    schedule = made.schedule(200)
+    position = schedule.position_of(0.3)
+    z = torch.randn(4, *made.shape, generator=torch.Generator().manual_seed(1))
+    x = inverted(made, z, asked, schedule, position)
+    back = sample_rows(made, batch, how, 0, start=Start(latents=x, level=schedule.level(position), noised=True))
+    off = (back - z).norm() / z.norm()
+    # Starting from the sample as if it were clean would noise it once more.
+    again = sample_rows(made, batch, how, 0, start=Start(latents=x, level=schedule.level(position)))
+    assert off < 0.1
+    assert (again - z).norm() / z.norm() > 5 * off
+
+
+def test_distributions_are_those_of_the_inverted_images_of_the_class() -> None:
+    made, train = generator(), digits()[0]
+    asked, _ = conditions(made, rows(10), FIVE)
+    schedule = made.schedule(5)
+    found = class_gaussians(made, train, asked, schedule, 0.3)
+    assert found.level == schedule.level(schedule.position_of(0.3))
+    own = train.images[train.of_class(7)]
+    under, _ = conditions(made, Batch(np.zeros(len(own), dtype=int), np.full(len(own), 7)), FIVE)
+    whole = inverted(made, made.encode(own), under, schedule, schedule.position_of(0.3)).double().numpy()
+    np.testing.assert_allclose(found.means[7], whole.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.deviations[7], whole.std(axis=0), atol=1e-5)
+
+
+def test_the_group_that_is_kept_is_the_most_typical() -> None:
+    def off(group: np.ndarray) -> float:
+        return float((group.mean(axis=0) ** 2 + (group.std(axis=0) - 1) ** 2).mean())
+
+    first, best = typical_group(10, 30, 1, 0, 3), typical_group(10, 30, 200, 0, 3)
+    assert off(best) < 0.8 * off(first)
+    # More groups never make it worse, and begin with the same ones.
+    assert off(typical_group(10, 30, 400, 0, 3)) <= off(best)
+    assert not np.array_equal(best, typical_group(10, 30, 200, 0, 4))
+
+
+def test_of_single_images_the_first_is_kept() -> None:
+    # The most typical single draw would be the class's mean, the same blur for every seed.
+    assert np.array_equal(typical_group(1, 30, 500, 0, 3), typical_group(1, 30, 1, 0, 3))
+
+
+def test_starts_from_a_distribution_scale_and_shift_it() -> None:
+    means = np.full((10, 1, 8, 8), 3.0, dtype=np.float32)
+    gaussians = ClassGaussians(means=means, deviations=np.full_like(means, 0.5), level=0.02)
+    how = replace(FIVE, start="gaussian", groups=50)
+    asked = request(how, 4)
+    asked.class_gaussians = lambda: gaussians
+    from dd_assets.diffusion.starts import starts_of
+
+    start = starts_of(asked)(Batch(np.arange(4), np.full(4, 2)))
+    assert start is not None
+    assert (start.noised, start.level) == (True, 0.02)
+    np.testing.assert_allclose(
+        (start.latents.numpy().reshape(4, -1) - 3) / 0.5, typical_group(4, 64, 50, 0, 2), atol=1e-5
+    )
+    made = generate(asked, generator=generator())
+    assert made.images.shape == (40, 8, 8, 1)
+
+
+def test_candidates_share_the_centroids() -> None:
+    whole = np.arange(20)
+    centers = np.stack([np.full((1, 8, 8), row, dtype=np.float32) for row in whole])
+    near = ClassCentroids(centers=centers, nearest=centers, source_index=whole, sizes=whole, classes=10)
+    how = replace(FIVE, start="centroid", candidates=3)
+    start = from_centroids(how, near, 2)(Batch(np.arange(6), np.full(6, 4)))
+    assert start is not None
+    assert start.latents[:, 0, 0, 0].tolist() == [4.0, 14.0] * 3
+
+
+def _references(indices: int) -> ReferenceLatents:
+    latents = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1)
+    return ReferenceLatents(
+        latents=latents,
+        source_index=np.arange(6),
+        labels=np.array([0, 0, 0, 1, 1, 1]),
+        indices=np.full(6, indices),
+    )
+
+
+def test_random_starts_are_real_latents_of_the_class_in_their_order() -> None:
+    batch = Batch(np.array([0, 1, 2, 3]), np.array([0, 1, 1, 0]))
+    found = from_random(FIVE, _references(-1), 0)(batch)
+    assert found is not None
+    assert found.latents.flatten().tolist() == [0.0, 4.0, 5.0, 0.0]
+    other = from_random(FIVE, _references(-1), 1)(batch)
+    assert other is not None
+    assert other.latents.flatten().tolist() == [1.0, 5.0, 3.0, 1.0]
+    with pytest.raises(InputError, match="references of whole classes"):
+        from_random(FIVE, _references(0), 0)
+
+
+def test_divergence_by_hand() -> None:
+    real, made = np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]])
+    assert divergence(real, made) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    # The other way round is another number.
+    assert divergence(made, real) != pytest.approx(divergence(real, made))
+    assert divergence(real, real) == 0
+
+
+def test_the_grid_keeps_the_pair_that_stays_nearest_at_half_the_steps() -> None:
+    how = replace(FIVE, steps=50, start="random", search_scales=(1.0, 4.0), search_levels=(0.4, 0.1))
+    tried = []
+
+    def judged(quick: Sampling) -> np.ndarray:
+        tried.append((quick.guidance_scale, quick.start_level, quick.steps))
+        share = 0.5 if (quick.guidance_scale, quick.start_level) == (4.0, 0.4) else 0.3
+        return np.array([[share, 1 - share]])
+
+    found, off = best_of_grid(how, np.array([[0.5, 0.5]]), judged)
+    assert tried == [(1.0, 0.4, 25), (1.0, 0.1, 25), (4.0, 0.4, 25), (4.0, 0.1, 25)]
+    assert (found.guidance_scale, found.start_level, found.steps, off) == (4.0, 0.4, 50, 0.0)
+
+
+def test_a_search_chooses_per_class_and_is_told_in_the_curves() -> None:
+    latents = generator().encode(digits()[0].images[:200]).numpy()
+    references = ReferenceLatents(
+        latents=latents, source_index=np.arange(200), labels=digits()[0].labels[:200], indices=np.full(200, -1)
+    )
+    how = replace(FIVE, start="random", batch=2, search_levels=(0.97, 0.02))
+    asked = request(how, 2)
+    asked.reference_latents = lambda: references
+    found = generate(asked, generator=generator())
+    assert found.curves["search_level"].shape == (10,)
+    # An untrained network spoils what it touches: the less noise, the nearer the teacher's answers stay.
+    assert (found.curves["search_level"] == 0.97).mean() >= 0.9
