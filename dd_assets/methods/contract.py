@@ -113,6 +113,8 @@ class Method:
     """(parameters, facts, ipc) to the reason why this cell cannot apply, or None."""
     networks_at_once: int = 1
     """How many networks an iteration keeps activations of, for the memory estimate."""
+    through: tuple[Literal["denoiser", "decoder"], ...] = ()
+    """The parts of its generator that a guidance's gradient passes through, for the estimates of memory and time."""
     variant_of: str = ""
     """The method whose parameters this one changes (`variant`), or ''."""
     changes: Mapping[str, Any] = field(default_factory=dict)

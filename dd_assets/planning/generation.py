@@ -54,6 +54,12 @@ def generation_inputs(
     return found
 
 
+def samples_of(method: Method, parameters: Any, references: Mapping[str, Reference], engine: Engine) -> Manifest | None:
+    """The samples of the generator that these parameters name: what is known of its cost."""
+    found = references.get(generator_asset(method.generator_of(parameters)))
+    return engine.store.lookup(found.units["samples"]) if found and "samples" in found.units else None
+
+
 def stated_parameters(method: Method) -> list[Any]:
     """A method's parameters in every recipe and every enabled setting."""
     own = [recipe.parameters for recipe in method.recipes.values()]

@@ -30,10 +30,17 @@ from dd_assets.planning.class_gaussians import class_gaussians_stage
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import generation_assets, generation_inputs, stated_parameters, ungenerated
+from dd_assets.planning.generation import (
+    generation_assets,
+    generation_inputs,
+    samples_of,
+    stated_parameters,
+    ungenerated,
+)
+from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
-from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
+from dd_assets.planning.memory import free_memory, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
 from dd_assets.planning.studies import study_stages
@@ -103,9 +110,8 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
     wanted = [unit for draw in per_draw for unit in draw]
     missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
     if missing:
-        needed = estimate(
-            method, parameters, described, cell.ipc, networks_alive(method, parameters, described, cell.setting)
-        )
+        samples = samples_of(method, parameters, inputs, engine)
+        needed = peak_of(method, parameters, described, cell.ipc, cell.setting, samples)
         device, side_by_side = engine.compute.resolved_device(), min(missing, engine.compute.resolved_workers())
         require_fit(needed, free_memory(device) // side_by_side, f"{method.name} on {cell.partition}")
     shards = iter(engine.run(wanted))

@@ -7,26 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dd_assets.datasets.registry import Setting, settings
 from dd_assets.diffusion.registry import GENERATORS
-from dd_assets.methods.contract import Facts
+from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import STUDIES, declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.explain import explain
+from dd_assets.planning.generation import samples_of
+from dd_assets.planning.generation_cost import peak_of, sampling_seconds
 from dd_assets.planning.generators import (
     CENTROIDS,
     GENERATOR_ASSETS,
     REFERENCE_LATENTS,
+    generator_asset,
     without_centroids,
     without_generator,
 )
 from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.influence import INFLUENCE
-from dd_assets.planning.memory import estimate, networks_alive
-from dd_assets.planning.unit import Reference, Unit
+from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset
 from dd_assets.units.surrogate import without_surrogate
 
@@ -43,10 +46,12 @@ class Row:
     status: str
     reason: str
     seconds_estimate: float | None = None
-    """CPU-process seconds of the units to compute, from what the same kind cost before; None if nothing is known."""
+    """CPU-process seconds of the units to compute, from what the same kind cost before or, of images to be generated,
+    from what the generator's samples cost; None if nothing is known."""
     bytes_estimate: int | None = None
     memory_estimate: int | None = None
-    """Bytes at the peak of a synthesis (planning/memory.py); None for other stages and finished partitions."""
+    """Bytes at the peak of a synthesis (planning/memory.py, generation_cost.py); None for other stages and finished
+    partitions."""
 
 
 @dataclass
@@ -134,7 +139,9 @@ class Planner:
         if stage.asset not in self._costs:
             self._costs[stage.asset] = self._mean_cost(stage)
         per_index = self._costs[stage.asset]
-        return None if per_index is None else (per_index[0] * max(cell.ipc, 1), per_index[1] * max(cell.ipc, 1))
+        if per_index is None:
+            return self._sampling_cost(stage, cell)
+        return (per_index[0] * max(cell.ipc, 1), per_index[1] * max(cell.ipc, 1))
 
     def _mean_cost(self, stage: Stage) -> tuple[float, float] | None:
         seconds, size, indices = 0.0, 0.0, 0
@@ -156,8 +163,29 @@ class Planner:
             return None
         chosen = method(stage.tags["dd/method"])
         parameters = declared_parameters(chosen, cell.setting)
-        alive = networks_alive(chosen, parameters, described, cell.setting)
-        return estimate(chosen, parameters, described, cell.ipc, alive).total
+        samples = self._samples(chosen, parameters, cell)
+        return peak_of(chosen, parameters, described, cell.ipc, cell.setting, samples).total
+
+    def _samples(self, chosen: Method, parameters: Any, cell: Cell) -> Manifest | None:
+        """What its generator's samples tell of a generation method's cost."""
+        name = chosen.generator_of(parameters)
+        asset = generator_asset(name)
+        known = self.engine.store.read_reference(self.namespace, asset, cell.setting.name) if name else None
+        return samples_of(chosen, parameters, {asset: known} if known else {}, self.engine)
+
+    def _sampling_cost(self, stage: Stage, cell: Cell) -> tuple[float, float] | None:
+        """(seconds, bytes) of images that no cell has been generated of, from the generator's samples."""
+        described = self._facts(cell)
+        if described is None or not stage.unit_kind.startswith("images/"):
+            return None
+        chosen = method(stage.tags["dd/method"])
+        parameters = declared_parameters(chosen, cell.setting)
+        samples = self._samples(chosen, parameters, cell)
+        seconds = sampling_seconds(chosen, parameters, described, cell.ipc, samples)
+        if samples is None or seconds is None:
+            return None
+        images = chosen.draws * cell.ipc * len(described.classes)
+        return seconds, samples.total_bytes / samples.summary["rows"] * images
 
     def _facts(self, cell: Cell) -> Facts | None:
         """What the stored dataset says of itself; None before it is there."""

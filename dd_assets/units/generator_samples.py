@@ -60,6 +60,7 @@ def plan(
 def compute(unit: Unit, work: Work) -> Product:
     """Sample SAMPLES images in 50 DDIM steps and let the teacher name them."""
     from dd_assets.diffusion.contract import Sampling
+    from dd_assets.diffusion.footprint import footprint
     from dd_assets.diffusion.generate import sample_rows, to_images
     from dd_assets.report.pictures import contact_sheet
     from dd_assets.synthesis.batches import batches_of
@@ -82,7 +83,11 @@ def compute(unit: Unit, work: Work) -> Product:
             SHEET: contact_sheet(sheet, sheet_labels, classes, columns=2 * SHOWN + 1),
         },
         verdicts=_verdicts(share, float(given["recognition_floor"]), images),
-        summary={"rows": len(labels), **({} if share is None else {"recognised": share})},
+        summary={
+            "rows": len(labels),
+            "footprint": footprint(made),
+            **({} if share is None else {"recognised": share}),
+        },
     )
 
 

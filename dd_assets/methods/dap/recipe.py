@@ -167,6 +167,7 @@ METHOD = Method(
     draws=1,
     per_index=True,
     needs=Needs(generator=True, reference_latents=True),
+    through=("denoiser",),
     recipes={
         "digits": _own(_SWEEP, cost="one CPU core: 16 CPU-seconds per 100 images on a busy machine (measured)"),
         "mnist": _own(),

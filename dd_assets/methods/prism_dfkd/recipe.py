@@ -103,6 +103,7 @@ METHOD = Method(
     draws=1,
     per_index=True,
     needs=Needs(teacher=True, generator=True, prompts=True),
+    through=("denoiser", "decoder"),
     recipes={
         "digits": Recipe(
             parameters=_SMALL,

@@ -1,0 +1,68 @@
+"""Memory and time of a generation, estimated before it starts.
+
+Belongs here: from what a generator's samples told of it to the figures of a cell. Does not belong: measuring a
+generator (diffusion/footprint.py, units/generator_samples.py), the memory of optimisations (memory.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dd_assets.datasets.registry import Setting
+from dd_assets.methods.contract import Facts, Method
+from dd_assets.planning.memory import PROCESS, Estimate, estimate, networks_alive
+from dd_assets.planning.unit import Manifest
+
+LIBRARIES = 220 << 20
+"""Bytes that diffusers adds to a process, measured on a CPU."""
+LIVE = 2.5
+"""Layer outputs alive at once in a pass without gradients, in units of the largest (8 layers, 16 and 48 images)."""
+KEPT_SHARE = 1.2
+"""Peak over what autograd keeps in a pass with gradients (the same network)."""
+SAMPLE_STEPS = 50
+"""Of the generator's own samples."""
+GRADIENT_PASSES = 4
+"""What a guided step costs in passes: the plain one, another with gradients, and its backward, twice a pass."""
+
+
+def peak_of(
+    method: Method, parameters: Any, facts: Facts, ipc: int, chosen: Setting, samples: Manifest | None
+) -> Estimate:
+    """The peak of one shard of any method; `samples` are those of the generator that it samples from."""
+    if method.needs.generator:
+        return sampling_memory(method, parameters, facts, ipc, samples)
+    return estimate(method, parameters, facts, ipc, networks_alive(method, parameters, facts, chosen))
+
+
+def sampling_memory(method: Method, parameters: Any, facts: Facts, ipc: int, samples: Manifest | None) -> Estimate:
+    """The peak of one shard; of the process alone while nothing is known of the generator."""
+    known: Mapping[str, int] = samples.summary.get("footprint", {}) if samples else {}
+    images = sum(facts.train_counts) * facts.channels * facts.size**2 if method.needs.real_images else 0
+    fixed = PROCESS + LIBRARIES + images + known.get("weights", 0)
+    batch = int(getattr(parameters, "batch", 0))
+    if not known or not batch:
+        return Estimate(fixed=fixed, per_image=0, batch=0)
+    drawn = ipc * getattr(parameters, "candidates", 1)
+    span = len(facts.classes) * (1 if method.shards_by_index(parameters) else drawn)
+    both = 1 if getattr(parameters, "guidance_scale", 1.0) == 1 else 2
+    plain = LIVE * max(both * known["denoiser"], known.get("decoder", 0))
+    through = set(method.through) | ({"denoiser"} if getattr(parameters, "refine", 0) else set())
+    kept = both * known["denoiser_kept"] if "denoiser" in through else 0
+    kept += known.get("decoder_kept", 0) if "decoder" in through else 0
+    return Estimate(fixed=fixed, per_image=round(max(plain, KEPT_SHARE * kept)), batch=min(batch, span))
+
+
+def sampling_seconds(method: Method, parameters: Any, facts: Facts, ipc: int, samples: Manifest | None) -> float | None:
+    """Seconds of all images of a cell on the device that drew the generator's samples, or None without them.
+
+    Every step is taken for a guided one where the method guides by gradients, and every start for noise, so that this
+    is an upper figure.
+    """
+    steps = getattr(parameters, "steps", 0)
+    if samples is None or not steps or not samples.seconds:
+        return None
+    step = samples.seconds / samples.summary["rows"] / SAMPLE_STEPS
+    each = steps * (GRADIENT_PASSES if method.through else 1) * getattr(parameters, "candidates", 1)
+    each += getattr(parameters, "refine", 0) * (GRADIENT_PASSES - 1) / 2
+    return method.draws * ipc * len(facts.classes) * each * step

@@ -1,0 +1,113 @@
+"""What a generation will take, before it starts: worked examples and a network that is really measured.
+
+Belongs here: planning/generation_cost.py, diffusion/footprint.py. Does not belong: optimisations (test_memory.py).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dd_assets.diffusion.footprint import footprint
+from dd_assets.methods.registry import method
+from dd_assets.planning.generation_cost import LIBRARIES, LIVE, sampling_memory, sampling_seconds
+from dd_assets.planning.memory import PROCESS
+from tests.diffusion.tiny import LATENT, TINY, generator
+from tests.planning.test_memory import _facts
+
+KNOWN = {"weights": 1000, "denoiser": 10, "denoiser_kept": 100, "decoder": 30, "decoder_kept": 200}
+
+
+def _samples(seconds: float = 100.0, **known: int) -> Any:
+    return SimpleNamespace(seconds=seconds, total_bytes=5000, summary={"rows": 20, "footprint": known or KNOWN})
+
+
+def test_a_network_by_hand() -> None:
+    made = generator(TINY)
+    found = footprint(made)
+    module = made.denoiser.module
+    assert found["weights"] == 4 * sum(parameter.numel() for parameter in module.parameters())
+    # 16 tokens; the widest layer of a block is the feed-forward one, four times 32 numbers wide.
+    assert found["denoiser"] == 4 * 16 * 4 * 32
+    assert "decoder" not in found
+    # The network itself stays where it was: a shadow of it went to the meta device.
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
+    assert footprint(generator(LATENT, size=16))["decoder_kept"] > 0
+
+
+def test_a_larger_image_keeps_more_and_weighs_the_same() -> None:
+    small, large = (footprint(generator(TINY, size=size)) for size in (8, 16))
+    assert large["denoiser"] == 4 * small["denoiser"]
+    assert large["denoiser_kept"] > 3 * small["denoiser_kept"]
+    # Only the table of positions grows, by 48 of 32 numbers; weights counted among what is kept would hide the ratio.
+    assert large["weights"] - small["weights"] in (0, 4 * 48 * 32)
+
+
+def test_plain_sampling_needs_layers_and_a_guided_one_what_autograd_keeps() -> None:
+    facts = _facts(10, 32)
+    d4m, dap, dfkd = (method(name) for name in ("d4m", "dap", "prism_dfkd"))
+    plain = replace(d4m.recipe_for("digits").parameters, batch=4)
+    found = sampling_memory(d4m, plain, facts, 10, _samples())
+    assert found.fixed == PROCESS + LIBRARIES + 1000
+    # Classifier-free guidance asks twice per image; the decoder asks once, for more.
+    assert (found.per_image, found.batch) == (LIVE * 30, 4)
+    assert sampling_memory(d4m, replace(plain, batch=50), facts, 10, _samples()).batch == 10
+    guided = dap.recipe_for("digits").parameters
+    assert sampling_memory(dap, guided, facts, 10, _samples()).per_image == round(1.2 * 2 * 100)
+    both = dfkd.recipe_for("digits").parameters
+    assert sampling_memory(dfkd, both, facts, 10, _samples()).per_image == round(1.2 * (2 * 100 + 200))
+    assert sampling_memory(d4m, plain, facts, 10, None).per_image == 0
+
+
+def test_time_follows_steps_candidates_and_gradients() -> None:
+    facts = _facts(10, 32)
+    d4m, dap, cao2 = (method(name) for name in ("d4m", "dap", "cao2"))
+    plain = d4m.recipe_for("digits").parameters
+    # 20 samples of 50 steps in 100 s: .1 s per step.
+    assert sampling_seconds(d4m, plain, facts, 10, _samples()) == pytest.approx(100 * 50 * 0.1)
+    guided = dap.recipe_for("digits").parameters
+    assert sampling_seconds(dap, guided, facts, 10, _samples()) == pytest.approx(100 * 50 * 4 * 0.1)
+    chosen = cao2.recipe_for("digits").parameters
+    # Four candidates each, and a hundred steps of refinement without classifier-free guidance's second half.
+    assert sampling_seconds(cao2, chosen, facts, 10, _samples()) == pytest.approx(100 * (4 * 50 + 150) * 0.1)
+    assert sampling_seconds(d4m, plain, facts, 10, None) is None
+
+
+MEASURED = """
+import resource, torch
+torch.set_num_threads(1)
+from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.diffusion.footprint import footprint
+from tests.diffusion.tiny import generator, rows
+made = generator(GeneratorRecipe(width=384, heads=6, layers=4, patch=1, iterations=1), size=64, channels=3)
+found = footprint(made)
+rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+def one_pass(count):
+    condition, null = made.condition(rows(count).labels), made.null_condition(count)
+    x = torch.randn(count, *made.shape)
+    return x, lambda: made.guided_noise(x, 100, condition, null, 2.0)
+count = 48
+with torch.no_grad():
+    # The first pass of a process brings libraries' own buffers with it.
+    one_pass(1)[1]()
+    before = rss()
+    one_pass(count)[1]()
+free = rss() - before
+x, run = one_pass(count)
+x.requires_grad_()
+torch.autograd.grad(run().sum(), x)
+print(free, 2 * count * found["denoiser"], rss() - before, 2 * count * found["denoiser_kept"])
+"""
+
+
+@pytest.mark.slow
+def test_the_estimate_is_what_a_pass_takes() -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    free, layers, kept, stored = map(int, done.stdout.split())
+    assert LIVE * layers == pytest.approx(free, rel=0.4)
+    assert 1.2 * stored == pytest.approx(kept, rel=0.4)
