@@ -221,7 +221,7 @@ class Planner:
             return without_generator(cell.setting, stage.asset.removeprefix("generator_"))
         if stage.asset == INFLUENCE:
             return without_surrogate(cell.setting)
-        return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else ""
+        return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else stage.blocked(cell)
 
 
 def partitions_of(stage: Stage, entry: Setting) -> list[str]:
