@@ -44,7 +44,7 @@ def kinds() -> dict[str, Kind]:
         "labels": _own("labels", 1),
         "training": _own("training", 1),
         "statistics": _own("statistics", 1),
-        "diversity": _own("diversity", 1, exclusive=True),
+        "diversity": _own("diversity", 2, exclusive=True),
         "priors": _own("priors", 1, exclusive=True),
         "generator": _own("generator", 1, exclusive=True),
         "generator_samples": _own("generator_samples", 1),
