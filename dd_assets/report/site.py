@@ -35,6 +35,7 @@ def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]
         "index.html": _index(store, found, names, entries),
         "leaderboard.csv": as_csv(found.rows),
         "comparisons.csv": as_csv(comparison_rows(comparisons)),
+        "equal_bytes.csv": as_csv([point for plot in found.frontiers for point in plot["points"]]),
         "leaderboard.md": as_markdown(found.rows, found.verdicts),
         "comparisons.json": json.dumps([entry.to_json() for entry in comparisons], indent=1),
         **{f"methods/{name}.html": _method(store, namespace, name, found) for name in names},
