@@ -14,6 +14,7 @@ from typing import Any
 
 from dd_assets.methods.registry import METHODS
 from dd_assets.report.contents import Contents, gather
+from dd_assets.report.embedding import stored_embeddings
 from dd_assets.report.exports import as_csv, as_markdown, comparison_rows
 from dd_assets.report.method_page import anchor, cells
 from dd_assets.report.page import checked, grouped, template
@@ -32,7 +33,7 @@ def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]
     comparisons = list(found.comparisons.values())
     study_texts, entries = study_files(store, namespace, names)
     texts = {
-        "index.html": _index(store, found, names, entries),
+        "index.html": _index(store, namespace, found, names, entries),
         "leaderboard.csv": as_csv(found.rows),
         "comparisons.csv": as_csv(comparison_rows(comparisons)),
         "equal_bytes.csv": as_csv([point for plot in found.frontiers for point in plot["points"]]),
@@ -50,7 +51,9 @@ def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]
     return written
 
 
-def _index(store: ArtefactStore, found: Contents, names: list[str], entries: Sequence[Mapping[str, Any]]) -> str:
+def _index(
+    store: ArtefactStore, namespace: str, found: Contents, names: list[str], entries: Sequence[Mapping[str, Any]]
+) -> str:
     linked: list[dict[str, Any]] = [
         {**row, "page": f"methods/{row['method']}.html", "href": f"methods/{row['method']}.html#{anchor(row)}"}
         for row in found.rows
@@ -70,11 +73,17 @@ def _index(store: ArtefactStore, found: Contents, names: list[str], entries: Seq
         frontiers=found.frontiers,
         names=names,
         studies=entries,
+        embeddings=stored_embeddings(store, namespace),
         comparisons=list(found.comparisons.values()),
     )
 
 
 def _method(store: ArtefactStore, namespace: str, name: str, found: Contents) -> str:
+    places = {
+        (entry["dataset"], entry["ipc"]): entry["panels"][name]
+        for entry in stored_embeddings(store, namespace)
+        if name in entry["panels"]
+    }
     return template("method.html.j2").render(
-        method=METHODS()[name], cells=cells(store, namespace, name, found), store=store.root
+        method=METHODS()[name], cells=cells(store, namespace, name, found), store=store.root, places=places
     )
