@@ -105,7 +105,8 @@ def test_mixup_is_the_weighted_mean_of_two_views_of_one_batch() -> None:
         batch = row // 4
         share = schedule.lam[batch]
         partner = base[4 * batch + schedule.mix_slot[row]]
-        expected = normalised(torch.from_numpy((share * base[row] + (1 - share) * partner)[None] / 255))
+        blended = torch.from_numpy((share * base[row] + (1 - share) * partner)[None] / 255)
+        expected = normalised(blended.permute(0, 3, 1, 2))
         assert (got[row] - expected[0]).abs().max() < 1e-5
     one = render(torch.from_numpy(pixels), schedule, NORMALISATION, batch=1)
     assert torch.equal(one, got[4:])
