@@ -16,6 +16,7 @@ from dd_assets.assets import (
     committee,
     dataset,
     diversity,
+    embedding,
     generator,
     influence,
     leaderboard,
@@ -50,7 +51,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """
     chosen = executor(store_root())
     upstream = (dataset, teacher, committee, generator, prompt_bank, influence)
-    stages = (*upstream, synthetic_images, diversity, soft_labels, score, study, leaderboard)
+    stages = (*upstream, synthetic_images, diversity, soft_labels, score, study, embedding, leaderboard)
     with _uncollected():
         assets = [asset for module in stages for asset in module.build()]
     return dg.Definitions(

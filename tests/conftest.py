@@ -24,6 +24,8 @@ CHECKED = [
     "dd_assets.evaluation.labellers",
     "dd_assets.evaluation.kd_terms",
     "dd_assets.evaluation.losses",
+    "dd_assets.evaluation.mixing",
+    "dd_assets.evaluation.pixel_views",
     "dd_assets.evaluation.losses_kd",
     "dd_assets.methods.dap.kernels",
     "dd_assets.methods.igd.synthesis",

@@ -36,6 +36,9 @@ def _describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> 
         accuracies = [manifest.summary["accuracy"] for manifest in chosen]
         shown[f"accuracy_{mode}_mean"] = statistics.mean(accuracies)
         shown[f"accuracy_{mode}_std"] = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        train = statistics.mean(manifest.summary["train_accuracy"] for manifest in chosen)
+        shown[f"train_accuracy_{mode}_mean"] = train
+        shown[f"train_test_gap_{mode}"] = train - shown[f"accuracy_{mode}_mean"]
         shown[f"best_in_window_{mode}_mean"] = statistics.mean(m.summary["best_accuracy"] for m in chosen)
         points = chosen[0].summary
         curves = [manifest.summary["accuracy_curve"] for manifest in chosen]

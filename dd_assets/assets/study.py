@@ -6,6 +6,7 @@ Belongs here: their metadata. Does not belong: which variants there are (dd_asse
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -13,9 +14,10 @@ import dagster as dg
 from dd_assets.assets.shell import stage_asset
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell, stage
-from dd_assets.planning.studies import reason_against, study_asset
+from dd_assets.planning.studies import study_asset
 from dd_assets.planning.unit import Manifest
-from dd_assets.report.studies import markdown, study_rows
+from dd_assets.report.studies import markdown
+from dd_assets.report.study_pages import results_of
 from dd_assets.studies.registry import Study, studies
 
 
@@ -27,12 +29,13 @@ def build() -> list[dg.AssetsDefinition]:
 def _asset(entry: Study) -> dg.AssetsDefinition:
     def describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
         own = {f"{cell.ipc}/{key}": manifest for key, manifest in manifests.items()}
-        found = {f"{cell.ipc}/{k.key}": reason_against(cell, k) for k in entry.cells(cell.setting, cell.ipc)}
-        states = {key: ("blocked", reason) for key, reason in found.items()}
-        rows = [row for row in study_rows(entry, cell.setting, own, states) if row["ipc"] == cell.ipc]
+        found = results_of(entry, cell.setting, own)
+        rows = [row for row in found.rows if row["ipc"] == cell.ipc]
         done = [row for row in rows if row["status"] == "done"]
+        here = [replace(table, rows=[r for r in table.rows if r["ipc"] == cell.ipc]) for table in found.tables]
         return {
             "table": dg.MetadataValue.md(markdown(rows)),
+            **({"scores": dg.MetadataValue.md("\n\n".join(t.markdown() for t in here))} if here else {}),
             "cells": len(done),
             "cells_that_do_not_apply": len(rows) - len(done),
             "dagster/row_count": len(manifests),

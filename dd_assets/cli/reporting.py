@@ -6,13 +6,14 @@ Belongs here: their options and what is printed. Does not belong: the arithmetic
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dd_assets.cli.common import as_json_option, opened_store, show
-from dd_assets.errors import UnknownNameError
+from dd_assets.errors import DDError, UnknownNameError
 
 if TYPE_CHECKING:
     from dd_assets.report.comparison import Against, Comparison, Contest, Standing
@@ -97,14 +98,31 @@ def _points(value: float | None) -> str:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def report(folder: Path) -> None:
+@click.option("--embedding/--no-embedding", default=True, help="Bring the t-SNE of all image sets up to date first.")
+def report(folder: Path, embedding: bool) -> None:
     """Write the whole report, HTML, Markdown and CSV, to a folder; index.html opens from disk, without a network."""
     from dd_assets.report.site import write_site
     from dd_resources.injection import NAMESPACE
 
+    if embedding:
+        _embed()
     written = write_site(opened_store(), NAMESPACE, folder)
     click.echo(f"{len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.1f} MB")
     click.echo(f"HTML page: {(folder / 'index.html').absolute()}")
+
+
+def _embed() -> None:
+    """Compute embeddings that are missing; where that cannot be (no raw data here) the report does without."""
+    from dd_assets.planning.engine import Engine
+    from dd_assets.units.embedding import refresh
+    from dd_resources.compute import Compute
+    from dd_resources.injection import NAMESPACE
+    from dd_resources.raw_data import RawData
+
+    try:
+        refresh(Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), Compute()), NAMESPACE)
+    except DDError as error:
+        click.echo(f"no new embedding: {error}", err=True)
 
 
 COMMANDS = (compare, report)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dd_assets.datasets.registry import Setting
     from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Target
-    from dd_assets.planning.unit import Manifest
+    from dd_assets.report.study_scores import ScoreTable
     from dd_assets.studies.registry import Study
 
 
@@ -46,26 +46,48 @@ def list_studies(as_json: bool) -> None:
 
 
 @click.command(name="study")
-@click.argument("name")
-@click.option("--dataset", default="digits", show_default=True, help="An enabled dataset setting.")
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="Every study that has cells for the dataset.")
+@click.option("--dataset", "--partition", default="digits", show_default=True, help="An enabled dataset setting.")
 @click.option("--ipc", type=int, help="One IPC alone; all of the study's by default.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show the cells and what is missing; compute nothing.")
 @as_json_option
-def run_study(name: str, dataset: str, ipc: int | None, only_plan: bool, as_json: bool) -> None:
-    """Compute what is missing of a study, and print its table beside the published figures."""
-    from dd_assets.datasets.registry import setting
-    from dd_assets.studies.registry import study
+def run_study(name: str | None, every: bool, dataset: str, ipc: int | None, only_plan: bool, as_json: bool) -> None:
+    """Compute what is missing of a study, and print its table beside the published figures.
 
-    entry, chosen = study(name), setting(dataset)
-    targets = _targets(entry, chosen, ipc)
+    With --all and --json: a mapping from the studies' names to their rows.
+    """
+    from dd_assets.datasets.registry import setting
+
+    chosen = setting(dataset)
+    entries = _chosen(name, every, chosen, ipc)
+    targets = list(dict.fromkeys(target for entry in entries for target in _targets(entry, chosen, ipc)))
     if not only_plan:
         with syncing(quiet=as_json) as job:
             job.run(targets)
-    rows = [row for row in table(entry, chosen, looking_engine(), only_plan) if ipc in (None, row["ipc"])]
+    engine = looking_engine()
+    found = {}
+    for entry in entries:
+        rows = [row for row in table(entry, chosen, engine, only_plan) if ipc in (None, row["ipc"])]
+        found[entry.name] = rows
+        if not as_json:
+            _print(entry, chosen, rows, engine, only_plan)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    _print(entry, chosen, rows)
+        click.echo(json.dumps(found if every else next(iter(found.values())), indent=1))
+
+
+def _chosen(name: str | None, every: bool, chosen: Setting, ipc: int | None) -> list[Study]:
+    """The studies asked for; raises InputError unless it is one by name or all, and for a name that does not exist."""
+    from dd_assets.studies.registry import studies, study
+
+    if bool(name) == every:
+        raise InputError("name one study, or give --all", "`dd-assets studies` lists them")
+    if name:
+        return [study(name)]
+    found = [entry for entry in studies().values() if entry.cells(chosen, ipc)]
+    if not found:
+        raise InputError(f"no study has a cell for {chosen.name}", "see `dd-assets studies`")
+    return found
 
 
 def _targets(entry: Study, chosen: Setting, ipc: int | None) -> list[Target]:
@@ -86,19 +108,13 @@ def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dic
     from dd_assets.planning.graph import Cell, stages
     from dd_assets.planning.plan import Planner, input_target
     from dd_assets.planning.studies import reason_against, status_of, study_asset
-    from dd_assets.report.studies import study_rows
+    from dd_assets.report.studies import stored_units, study_rows
     from dd_resources.injection import NAMESPACE
 
     asset, planner = study_asset(entry.name), Planner(engine, NAMESPACE)
-    trainings: dict[str, Manifest] = {}
     states: dict[str, tuple[str, str]] = {}
     for ipc in sorted({found.ipc for found in entry.cells(chosen)}):
         cell = Cell(setting=chosen, ipc=ipc)
-        reference = engine.store.read_reference(NAMESPACE, asset, cell.partition)
-        for key, digest in reference.units.items() if reference and not plan else ():
-            manifest = engine.store.lookup(digest)
-            if manifest is not None:
-                trainings[f"{ipc}/{key}"] = manifest
         inputs = {}
         for source in stages()[asset].reads(cell) if plan else ():
             target = input_target(source, cell)
@@ -110,19 +126,33 @@ def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dic
             states[f"{ipc}/{found.key}"] = (
                 status_of(entry, cell, found, inputs, engine) if plan else ("blocked" if reason else "missing", reason)
             )
-    return study_rows(entry, chosen, trainings, states)
+    units = {} if plan else stored_units(entry, chosen, engine.store, NAMESPACE)
+    return study_rows(entry, chosen, units, states)
 
 
-def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]]) -> None:
+def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: Engine, plan: bool) -> None:
     from dd_assets.report.studies import COLUMNS, shown
 
     show([shown(row) for row in rows], COLUMNS, False, f"{entry.title} ({entry.name}, {chosen.name})")
+    for scores in [] if plan else _scores(entry, chosen, engine):
+        records = [scores.shown(row) for row in scores.rows if row["ipc"] in {found["ipc"] for found in rows}]
+        show(records, records[0] if records else (), False, scores.title)
+        click.echo(scores.note)
     counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "missing", "waiting", "blocked")}
     click.echo(f"{len(rows)} cells: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
     for reason in dict.fromkeys(f"{row['method']}: {row['reason']}" for row in rows if row["reason"]):
         click.echo(f"  {reason}")
     if all(row["published_mean"] is None for row in rows):
         click.echo("no published figure stands beside these cells: data, teacher or student are not the paper's")
+
+
+def _scores(entry: Study, chosen: Setting, engine: Engine) -> list[ScoreTable]:
+    """The further tables of a study, from what the store holds."""
+    from dd_assets.report.studies import stored_units
+    from dd_assets.report.study_pages import results_of
+    from dd_resources.injection import NAMESPACE
+
+    return results_of(entry, chosen, stored_units(entry, chosen, engine.store, NAMESPACE)).tables
 
 
 COMMANDS = (list_studies, run_study)

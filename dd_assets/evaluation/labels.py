@@ -28,7 +28,7 @@ from dd_assets.progress import Progress, silent
 
 FORWARD_ROWS, FORWARD_PIXELS = 256, 2**18
 """The teacher sees at most this many views and pixels at once, or one training batch where that is more."""
-MIX_KINDS = ("none", "cutmix")
+MIX_KINDS = ("none", "cutmix", "mixup")
 """Meaning of the `mix_kind` codes."""
 BOX_COLUMNS, CROP_COLUMNS = ("x1", "y1", "x2", "y2"), ("crop_i", "crop_j", "crop_h", "crop_w")
 VIEW_COLUMNS = {"epoch", "batch", "slot", "image_id", "mix_slot", *CROP_COLUMNS, "flip", "patch_perm"}
@@ -37,7 +37,7 @@ GEOMETRY_BYTES = 7.6
 """Bytes per view of the geometry columns as Parquet with zstd (measured at batch 50)."""
 
 
-def _tables(schedule: ViewSchedule, mixed: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _tables(schedule: ViewSchedule) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     views = {name: getattr(schedule, name) for name in ("epoch", "batch", "slot", "image_id", "mix_slot")}
     for column, name in enumerate(CROP_COLUMNS):
         views[name] = np.ascontiguousarray(schedule.crop[:, column])
@@ -46,13 +46,17 @@ def _tables(schedule: ViewSchedule, mixed: bool) -> tuple[dict[str, np.ndarray],
         "epoch": schedule.batch_epoch,
         "batch": schedule.batch_index,
         "n": schedule.n,
-        "mix_kind": np.full(len(schedule.n), int(mixed), dtype=np.uint8),
+        "mix_kind": np.full(len(schedule.n), _mix_kind(schedule.views), dtype=np.uint8),
         "lam": schedule.lam,
     }
     for column, name in enumerate(BOX_COLUMNS):
         batches[name] = np.ascontiguousarray(schedule.box[:, column])
     sums = [checksum(schedule, batch) for batch in range(len(schedule.n))]
     return views, batches | {"view_checksum": np.array(sums, dtype=np.uint64)}
+
+
+def _mix_kind(views: Views) -> int:
+    return MIX_KINDS.index("cutmix" if views.cutmix_alpha else "mixup" if views.mixup_alpha else "none")
 
 
 def label_geometry(
@@ -65,7 +69,7 @@ def label_geometry(
     Raises InputError where the views cannot be made.
     """
     schedules = [epoch_geometry(views, images, size, batch, seed, epoch) for epoch in range(epochs)]
-    parts = [_tables(schedule, bool(views.cutmix_alpha)) for schedule in schedules]
+    parts = [_tables(schedule) for schedule in schedules]
     view_parts, batch_parts = zip(*parts, strict=True)
     view_table, batch_table = (
         {name: np.concatenate([part[name] for part in group]) for name in group[0]}
@@ -102,7 +106,7 @@ def replay_check(
             "recompute the labels for this protocol",
         )
     for epoch in range(epochs):
-        fresh = _tables(epoch_geometry(views, images, size, batch, seed, epoch), bool(views.cutmix_alpha))
+        fresh = _tables(epoch_geometry(views, images, size, batch, seed, epoch))
         wrong = [
             (int(made["batch"][row]), name)
             for stored, made, rows in zip((views_table, batches_table), fresh, (images, per_epoch), strict=True)

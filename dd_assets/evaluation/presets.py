@@ -38,11 +38,15 @@ class Preset:
 CROP_08 = {"shuffle_factor": 1, "crop_scale_min": 0.08}
 """Random resized crops from 8 % of the area with flip and CutMix, before RDED."""
 FACTOR_1 = {"shuffle_factor": 1, "crop_scale_min": 1.0}
+_EDC_CROP = {"shuffle_factor": 1, "crop_scale_min": 0.5}
+_RAND_9 = {"rand_operations": 2, "rand_magnitude": 9}
+_RAND_6 = {"rand_operations": 2, "rand_magnitude": 6}
 _STATED = {"batch_rule": "stated", "zeta_rule": "stated"}
 _BATCH_1024 = {**_STATED, "batch": 1024, "zeta": 1.0, "epochs": 300, "views": CROP_08}
 _BATCH_128 = {**_BATCH_1024, "batch": 128}
 _HYBRID = {"labeller": "committee"}
-_CIFAR_MIXUP = "CIFAR: its script has Mixup .8, T 30 and padded crops in place of CutMix and resized crops"
+_CIFAR_CROPS = "CIFAR: padded crops in place of resized ones"
+_MIXUP = {**FACTOR_1, "cutmix_alpha": 0, "mixup_alpha": 0.8}
 _REPORTS_BEST = "it reports the best epoch on the test set, here a second column"
 
 
@@ -55,7 +59,7 @@ def _paper(name: str, source: str, changes: Changes, left_out: str = "", **furth
     return Preset(name=f"paper:{name}", changes=changes, source=source, left_out=text, **further)
 
 
-_SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=FACTOR_1)
+_SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=_MIXUP)
 _RDED = {**_STATED, "batch": 100, "zeta": 2.0, "epochs": 300}
 _RDED_BATCHES = ((1, {"batch": 20}), (10, {"batch": 100}), (10**9, {"batch": 200}))
 _RDED_SMALL = {name: {"views": FACTOR_1} for name in ("cifar10", "cifar100", "tiny_imagenet")}
@@ -74,17 +78,17 @@ _INSTANCE_HARD = {
     "schedule": "multistep",
     "batch_rule": "stated",
     "batch": 64,
-    "views": CROP_08,
+    "views": {**CROP_08, "jitter": 0.4},
 }
 _HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (10**9, 1000)))
-_HARD_LEFT_OUT = "ColorJitter .4 and PCA lighting; a second set of classes has two thirds of the epochs"
+_HARD_LEFT_OUT = "PCA lighting; a second set of classes has two thirds of the epochs"
 
 _OWN = (
     _paper(
         "sre2l",
         "VILA-Lab/SRe2L 8d00cba, validate/train_FKD.py and *small_dataset; RD3 Table 10",
         _BATCH_1024,
-        _CIFAR_MIXUP,
+        _CIFAR_CROPS,
         by_data=_SRE2L_CIFAR,
     ),
     _paper(
@@ -97,7 +101,7 @@ _OWN = (
         "dwa",
         "AngusDujw/Diversity-Driven-Synthesis c5b125f, validation; RD3 Table 10",
         _BATCH_128,
-        _CIFAR_MIXUP,
+        _CIFAR_CROPS,
         by_data=_SRE2L_CIFAR,
     ),
     _paper("d4m", "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10", _BATCH_1024),
@@ -121,12 +125,14 @@ _OWN = (
             "zeta": 2.0,
             "loss": "mse_gt",
             "ema": 0.99,
-            "views": {"shuffle_factor": 1, "crop_scale_min": 0.5},
+            "views": _EDC_CROP,
         },
-        "its four labellers by name: the whole committee labels here; CIFAR and Tiny-ImageNet: RandAugment",
+        "its four labellers by name: the whole committee labels here; its RandAugment's numbers are torchvision's"
+        " defaults, 2 operations of magnitude 9",
         by_data={
-            "cifar10": {"epochs": 1000, "batch": 25, "views": CROP_08},
-            "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2"},
+            "cifar10": {"epochs": 1000, "batch": 25, "views": {**CROP_08, **_RAND_9}},
+            "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2", "views": {**_EDC_CROP, **_RAND_9}},
+            "tiny_imagenet": {"views": {**_EDC_CROP, **_RAND_9}},
         },
     ),
     _paper(
@@ -140,8 +146,9 @@ _OWN = (
     _paper(
         "delt",
         "its fork of RDED's validation (f2f81ca)",
-        {**_RDED, "rates": "rded", "views": {"shuffle_factor": 1, "crop_scale_min": 0.25}},
-        "RandAugment m6 n2",
+        {**_RDED, "rates": "rded", "views": {"shuffle_factor": 1, "crop_scale_min": 0.25, **_RAND_6}},
+        "its RandAugment is timm's rand-m6-n2-mstd1.0 (other operations and scales, magnitudes that vary), here"
+        " torchvision's with magnitude 6 of 30",
         by_ipc=_RDED_BATCHES,
     ),
     _paper(
@@ -232,7 +239,7 @@ PRESETS: dict[str, Preset] = {
                 "decay": 0.1,
                 "batch": 256,
                 "epochs": 300,
-                "views": {**FACTOR_1, "cutmix_alpha": 0, "hflip": 0.0},
+                "views": {**FACTOR_1, "cutmix_alpha": 0, "hflip": 0.0, "jitter": 0.0},
             },
             source="dc_benchmark 2a57711, without augmentation; hard labels, five runs, last epoch",
             left_out="its optimiser starts anew with the second rate, one epoch later",

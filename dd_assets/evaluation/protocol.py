@@ -22,7 +22,8 @@ LabelMode = Literal["soft", "hard"]
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How a training image becomes a view, in this order: patch shuffle, crop, flip, CutMix, normalise."""
+    """How a training image becomes a view, in this order: patch shuffle, crop, flip, RandAugment, colour jitter, CutMix
+    or Mixup, normalise. RD3 has neither RandAugment nor jitter nor Mixup; papers' own recipes do."""
 
     preset: str
     shuffle_factor: int
@@ -33,6 +34,14 @@ class Views:
     """Probability of a mirror image."""
     cutmix_alpha: float = 1.0
     """Beta parameter, applied to every batch; 0 turns CutMix off."""
+    mixup_alpha: float = later(0.0)
+    """Beta parameter of Mixup in CutMix's place, applied to every batch; 0 turns it off."""
+    rand_operations: int = later(0)
+    """RandAugment's operations per view; 0 turns it off."""
+    rand_magnitude: int = later(0)
+    """Their magnitude, 0 to 30 (torchvision's 31 bins)."""
+    jitter: float = later(0.0)
+    """Brightness, contrast and saturation are each multiplied by a factor in 1 ± this, in random order."""
 
 
 VIEW_PRESETS = {

@@ -4,7 +4,8 @@ Belongs here: drawing the geometry (integers, from counter-based streams) and re
 Does not belong: labels (labels.py), training (students.py), storage.
 
 Order of a view, as RDED has it (LINs-lab/RDED 3f6453d, validation/main.py and utils.py): patch shuffle, random
-resized crop, flip, CutMix, normalise. All but CutMix act on rows and columns apart: two axis maps.
+resized crop, flip, CutMix, normalise. All but CutMix act on rows and columns apart: two axis maps. Some papers' recipes
+change pixels before mixing (pixel_views.py) or have Mixup (mixing.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
+from dd_assets.evaluation.mixing import blend, cutmix_boxes, mixup_shares, paste
+from dd_assets.evaluation.pixel_views import change, check_changes, drawn_changes
 from dd_assets.evaluation.protocol import Views
 from dd_assets.randomness import integers, permutation, uniform, words
 
@@ -70,6 +73,10 @@ class ViewSchedule:
     """float64 (B,), share of pixels that stay the base image's, from the clipped box."""
     box: np.ndarray
     """uint16 (B, 4): x1, y1, x2, y2 of the pasted box; x counts columns, ends are exclusive."""
+    changes: np.ndarray
+    """uint16 (V, K), drawn changes of pixels (pixel_views.py); K is 0 without RandAugment and jitter."""
+    views: Views
+    """What the schedule was drawn for."""
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -96,6 +103,9 @@ def check_views(views: Views, images: int, size: int, batch: int) -> None:
         raise InputError(f"crop_scale_min={views.crop_scale_min}", "use a share in (0, 1]")
     if views.cutmix_alpha != int(views.cutmix_alpha) or views.cutmix_alpha < 0:
         raise InputError(f"cutmix_alpha={views.cutmix_alpha}", "use 0 (off) or a whole number")
+    if views.mixup_alpha < 0 or (views.mixup_alpha and views.cutmix_alpha):
+        raise InputError(f"mixup_alpha={views.mixup_alpha} with CutMix", "use one of the two, the other 0")
+    check_changes(views)
     if max(size, batch, math.ceil(images / batch)) > 2**16 - 1:
         raise InputError(f"{images} images of {size} px in batches of {batch} exceed the 16-bit label schema")
 
@@ -126,19 +136,6 @@ def _crops(count: int, size: int, scale_min: float, seed: int, epoch: int) -> np
     )
 
 
-def _boxes(batches: int, size: int, alpha: int, seed: int, epoch: int) -> np.ndarray:
-    """CutMix boxes, int64 (batches, 4): x1, y1, x2, y2, clipped to the image.
-
-    lam ~ Beta(alpha, alpha), which for a whole alpha is the median of 2 alpha - 1 uniforms; the box has side
-    int(size sqrt(1 - lam)), halved towards zero, around a uniform pixel (RDED:validation/utils.py).
-    """
-    draws = uniform(batches * (2 * alpha - 1), seed, "lam", epoch).reshape(batches, -1)
-    lam = np.sort(draws, axis=1)[:, alpha - 1]
-    half = (size * np.sqrt(1 - lam)).astype(np.int64)[:, None] // 2
-    centre = integers(size, 2 * batches, seed, "box", epoch).reshape(batches, 2)
-    return np.concatenate([centre - half, centre + half], axis=1).clip(0, size)
-
-
 def epoch_geometry(views: Views, images: int, size: int, batch: int, seed: int, epoch: int) -> EpochGeometry:
     """Every view of one epoch: `images` square images of `size` pixels in batches of `batch`, tail kept.
 
@@ -151,12 +148,14 @@ def epoch_geometry(views: Views, images: int, size: int, batch: int, seed: int, 
     slot = np.arange(images) % batch
     orders = math.factorial(views.shuffle_factor)
     perm = integers(orders, 2 * images, seed, "patch", epoch).reshape(images, 2)
-    if views.cutmix_alpha:
+    mix_slot, box = slot, np.zeros((batches, 4), dtype=np.int64)
+    if views.cutmix_alpha or views.mixup_alpha:
         mix_slot = np.lexsort((words(images, seed, "mix", epoch), member)) - member * batch
-        box = _boxes(batches, size, int(views.cutmix_alpha), seed, epoch)
-    else:
-        mix_slot, box = slot, np.zeros((batches, 4), dtype=np.int64)
-    area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+    if views.cutmix_alpha:
+        box = cutmix_boxes(batches, size, int(views.cutmix_alpha), seed, epoch)
+    lam = 1 - (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / (size * size)
+    if views.mixup_alpha:
+        lam = mixup_shares(batches, views.mixup_alpha, seed, epoch)
     return EpochGeometry(
         size=size,
         factor=views.shuffle_factor,
@@ -171,8 +170,10 @@ def epoch_geometry(views: Views, images: int, size: int, batch: int, seed: int, 
         batch_epoch=np.full(batches, epoch, dtype=np.uint16),
         batch_index=np.arange(batches, dtype=np.uint16),
         n=np.bincount(member).astype(np.uint16),
-        lam=1 - area / (size * size),
+        lam=lam,
         box=box.astype(np.uint16),
+        changes=drawn_changes(views, images, seed, epoch),
+        views=views,
     )
 
 
@@ -183,6 +184,8 @@ def checksum(geometry: ViewSchedule, batch: int) -> int:
     digest = hashlib.sha256(f"views-1/{geometry.size}/{geometry.factor}/".encode())
     for name in ("epoch", "batch", "slot", "image_id", "mix_slot", "crop", "flip", "patch_perm"):
         digest.update(np.ascontiguousarray(getattr(geometry, name)[rows]).tobytes())
+    if geometry.changes.shape[1]:
+        digest.update(np.ascontiguousarray(geometry.changes[rows]).astype("<u2").tobytes())
     digest.update(geometry.lam[batch : batch + 1].astype("<f8").tobytes() + geometry.box[batch].tobytes())
     return int.from_bytes(digest.digest()[:8], "little")
 
@@ -196,7 +199,7 @@ def epoch_spans(images: int, size: int, epochs: int) -> list[range]:
 def span_geometry(views: Views, images: int, size: int, batch: int, seed: int, span: range) -> ViewSchedule:
     """The schedule of the epochs in `span`, one after the other."""
     parts = [epoch_geometry(views, images, size, batch, seed, epoch) for epoch in span]
-    arrays = [item.name for item in fields(ViewSchedule) if item.name not in ("size", "factor")]
+    arrays = [item.name for item in fields(ViewSchedule) if item.name not in ("size", "factor", "views")]
     joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
     return replace(parts[0], **joined)
 
@@ -245,14 +248,6 @@ def _gather(images: Tensor, image: Tensor, taps: Tensor, weight: Tensor, identit
     return torch.lerp(above, below, down)
 
 
-def _paste(pixels: Tensor, partner: Tensor, box: Tensor) -> Tensor:
-    """CutMix: inside each view's box, the partner's finished view; pixels (V, S, S, C), box int64 (V, 4)."""
-    place = torch.arange(pixels.shape[1], device=pixels.device)
-    inside = (place >= box[:, :2, None]) & (place < box[:, 2:, None])
-    mask = inside[:, 1, :, None] & inside[:, 0, None, :]
-    return torch.where(mask[..., None], pixels[partner], pixels)
-
-
 def render(
     images: Tensor,
     geometry: ViewSchedule,
@@ -283,8 +278,13 @@ def render(
     taps, weight = _axis_taps(crop[:, :2], crop[:, 2:], table[:, 5], maps, geometry.size)
     identity = bool((geometry.crop[rows, 2:] == geometry.size).all())
     pixels = _gather(images, table[:, 0], taps, weight, identity)
-    if box.any():
-        pixels = _paste(pixels, table[:, 8], table[:, 9:])
+    if geometry.changes.shape[1]:
+        pixels = change(pixels, geometry.changes[rows], geometry.views)
+    if geometry.views.mixup_alpha:
+        share = torch.from_numpy(np.repeat(geometry.lam[chosen], counts).astype(np.float32))
+        pixels = blend(pixels, table[:, 8], share.to(images.device))
+    elif box.any():
+        pixels = paste(pixels, table[:, 8], table[:, 9:])
     return normalise(pixels, normalisation, dtype, memory_format)
 
 

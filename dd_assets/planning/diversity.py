@@ -44,8 +44,9 @@ def diversity_stage(method: Method, tags: Mapping[str, str]) -> Stage:
         ),
         description=(
             f"How varied the {method.name} images of a class are in the teacher's features (cosine similarity), how "
-            "well they match its real images (precision, recall, density, coverage) and how near each comes to a "
-            "training image in pixels; beside random real images and whole classes."
+            "well they match its real images (precision, recall, density, coverage), how far the set lies from all of "
+            "them (Fréchet and kernel distance) and how near each comes to a training image in pixels; beside random "
+            "real images and whole classes."
         ),
         group=method.name,
         kinds=("pytorch", "parquet"),

@@ -10,8 +10,8 @@ that score asset's own training and is found, not computed; so is one that two s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from dd_assets.datasets.registry import Setting, settings
 from dd_assets.errors import DDError, InputError
@@ -19,6 +19,7 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import METHODS
 from dd_assets.models.registry import architecture
+from dd_assets.planning import study_arms
 from dd_assets.planning.cells import STUDIES, Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.scoring import label_key, labellers, protocol_for, trainings
@@ -65,15 +66,37 @@ def possible(study: Study, cell: Cell, facts: Facts | None = None) -> list[Study
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """One training to be: everything but its label table."""
+    """One training to be: everything but its label table and a rate that a search finds."""
 
-    key: str
+    cell: StudyCell
+    draw: int
     seed: int
-    student: str
     protocol: Protocol
     given: dict[str, Manifest]
     table: str
     """Key of its label table, '' for hard labels."""
+
+    @property
+    def run(self) -> str:
+        """Draw and seed, the end of its key."""
+        return f"draw{self.draw}/seed{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Its key within the study's partition."""
+        return f"{self.cell.key}/{self.run}"
+
+    def search(self, given: Mapping[str, Manifest]) -> study_arms.Search:
+        """The search for the rate of all trainings of its cell."""
+        return study_arms.Search(
+            key=self.cell.key,
+            run=self.run,
+            rates=self.cell.variant.learning_rates,
+            protocol=self.protocol,
+            student=self.cell.student,
+            seed=self.seed,
+            given=given,
+        )
 
 
 def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine) -> list[_Plan]:
@@ -85,28 +108,42 @@ def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine
             "images": usable(engine, source, f"draw{draw}"),
             "dataset": usable(engine, inputs["dataset"], "dataset"),
         }
-        made.append(
-            _Plan(
-                key=f"{found.key}/draw{draw}/seed{seed}",
-                seed=seed,
-                student=found.student,
-                protocol=protocol,
-                given=given,
-                table=f"{found.key}/{label_key(draw, seed, protocol)}" if found.variant.label == "soft" else "",
-            )
-        )
+        table = f"{found.key}/{label_key(draw, seed, protocol)}" if found.variant.label == "soft" else ""
+        made.append(_Plan(cell=found, draw=draw, seed=seed, protocol=protocol, given=given, table=table))
     return made
 
 
 def trained(
-    study: Study, cell: Cell, cells: Iterable[StudyCell], inputs: Mapping[str, Reference], engine: Engine
+    study: Study, cell: Cell, cells: Sequence[StudyCell], inputs: Mapping[str, Reference], engine: Engine
 ) -> dict[str, Manifest]:
-    """The trainings of these cells by key; label tables first, all together, then students. Missing ones are computed.
+    """The trainings of these cells by key, and what else the study's scores are made of. Missing ones are computed.
 
-    Raises MissingUnits from an engine that only looks.
+    Label tables first, all together; then searches for learning rates; then students. Raises MissingUnits from an
+    engine that only looks.
     """
     where = f"{study_asset(study.name)} {cell.partition}"
     plans = [plan for found in cells for plan in _plans(cell, found, inputs, engine)]
+    given = _given(cell, plans, inputs, engine, where)
+    first = {plan.cell.key: plan for plan in reversed(plans) if plan.cell.variant.learning_rates}
+    searches = {key: plan.search(given[plan.key]) for key, plan in first.items()}
+    further = study_arms.searched(list(searches.values()), cell.setting, where, engine)
+    rates = {key: study_arms.picked(search, further) for key, search in searches.items()}
+    wanted = {}
+    for plan in plans:
+        rate = rates.get(plan.cell.key, plan.protocol.learning_rate)
+        protocol, label = replace(plan.protocol, learning_rate=rate), f"{where} {plan.key}"
+        wanted[plan.key] = training.plan(cell.setting, plan.cell.student, protocol, plan.seed, given[plan.key], label)
+    found = {**run_named(wanted, engine), **further}
+    if study.scores == "robust":
+        source, names = usable(engine, inputs["dataset"], "dataset"), sorted({one.student for one in cells})
+        found |= study_arms.real_students(names, cell.setting, source, engine)
+    return found
+
+
+def _given(
+    cell: Cell, plans: Sequence[_Plan], inputs: Mapping[str, Reference], engine: Engine, where: str
+) -> dict[str, dict[str, Manifest]]:
+    """Each training's inputs by its key, label tables made first."""
     tables: dict[str, Unit] = {}
     for plan in plans:
         if plan.table:
@@ -114,7 +151,7 @@ def trained(
             images, label = plan.given["images"], f"{where} {plan.table}"
             tables[plan.table] = labels.plan(cell.setting, images, given, plan.protocol, plan.seed, label)
     made = run_named(tables, engine)
-    wanted = {}
+    found = {}
     for plan in plans:
         given = dict(plan.given)
         if plan.table:
@@ -122,9 +159,8 @@ def trained(
             given["labels"] = made[plan.table]
             if plan.protocol.label_storage == "online":
                 given |= labellers(plan.protocol, inputs, engine)
-        label = f"{where} {plan.key}"
-        wanted[plan.key] = training.plan(cell.setting, plan.student, plan.protocol, plan.seed, given, label)
-    return run_named(wanted, engine)
+        found[plan.key] = given
+    return found
 
 
 def _resolve(study: Study, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:

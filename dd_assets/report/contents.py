@@ -37,8 +37,8 @@ class Contents:
     """{title, svg}."""
     plots: Mapping[tuple[str, int], list[dict[str, str]]]
     """Accuracy against seconds and bytes, per dataset and IPC: {title, svg}."""
-    frontiers: list[dict[str, str]]
-    """Equal bytes, per dataset and student: {title, svg}."""
+    frontiers: list[dict[str, Any]]
+    """Equal bytes, per dataset and student: {title, svg, points}."""
     diversity: list[dict[str, Any]]
 
     @property

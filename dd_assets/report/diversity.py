@@ -25,8 +25,10 @@ COLUMNS: Mapping[str, str] = {
     "coverage": "coverage",
     "nearest_in_class": "nearest of class",
     "nearest_overall": "nearest of all",
+    "frechet_teacher": "Fréchet, teacher",
+    "kernel_teacher": "kernel, teacher",
 }
-"""Measure to its heading."""
+"""Measure to its heading; results older than the last two lack those."""
 MIN_METHODS = 3
 """Fewer methods give a rank correlation of -1, 1 or nothing."""
 
@@ -42,7 +44,7 @@ def mean_measures(manifests: Sequence[Manifest], kind: str) -> dict[str, float |
     """Each measure's mean over draws of one kind of images ('set', 'random', 'class'); None where a draw has none."""
     means: dict[str, float | None] = {}
     for name in COLUMNS:
-        values = [manifest.summary[kind][name] for manifest in manifests]
+        values = [manifest.summary[kind].get(name) for manifest in manifests]
         means[name] = None if not values or None in values else sum(values) / len(values)
     return means
 

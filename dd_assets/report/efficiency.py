@@ -104,7 +104,9 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
 
     rows: the leaderboard's of one dataset and student, all IPC and label modes; overridden ones are left out. Soft
     labels appear twice where `teacher_bytes` is known: as stored, and as the teacher with which their seed makes them
-    anew (label `soft, seed + teacher`), which has the same accuracy. `front`: no fewer bytes do as well.
+    anew (label `soft, seed + teacher`), which has the same accuracy; labels found
+    online only as the latter, since their table is worth nothing without the network. `front`: no fewer bytes do as
+    well.
     `control` is what random images reach with so many bytes, from the least to the most that was tried: the best of the
     label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
     `gain`: how much better the row is.
@@ -125,7 +127,7 @@ def _points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if row["label"] != "soft" or not row.get("teacher_bytes"):
         return [point]
     seeded = {**point, "label": "soft, seed + teacher", "bytes": row["image_bytes"] + row["teacher_bytes"]}
-    return [point, seeded]
+    return [seeded] if row.get("label_storage") == "online" else [point, seeded]
 
 
 def _ladders(points: Sequence[Mapping[str, Any]]) -> list[list[tuple[float, float]]]:

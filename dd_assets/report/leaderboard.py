@@ -20,6 +20,9 @@ from dd_assets.report.provenance import provenance
 from dd_assets.report.published import note, published, rd3_setting
 from dd_resources.store import ArtefactStore
 
+NOT_LABELLERS = ("images", "priors")
+"""Inputs of a label table that are no network."""
+
 
 def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
     """Every scored cell: (method, student, setting, ipc, reference), in the order of the registries."""
@@ -64,7 +67,9 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "label": mode,
                     **score,
                     **_cost(images, labels if mode == "soft" else {}, lookup),
-                    "teacher_bytes": _teacher_bytes(store, namespace, dataset) if mode == "soft" else 0,
+                    "teacher_bytes": _labeller_bytes(store, namespace, dataset, labels, lookup)
+                    if mode == "soft"
+                    else 0,
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
                     "provenance": owes,
@@ -78,6 +83,7 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
     protocol = next(iter(trainings.values())).recipe["parameters"]["protocol"]
     return {
         "protocol": protocol["name"],
+        "label_storage": protocol.get("label_storage", "stored"),
         "accuracy_mean": statistics.mean(accuracies),
         "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "draws": len({key.split("/")[1] for key in trainings}),
@@ -111,12 +117,19 @@ def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest], lookup
     }
 
 
-def _teacher_bytes(store: ArtefactStore, namespace: str, dataset: str) -> int:
-    """Bytes of the teacher's weights, with which a seed alone makes the soft labels anew; 0 if it is not there."""
-    found = _units(store, store.read_reference(namespace, "teacher", dataset))
+def _labeller_bytes(
+    store: ArtefactStore, namespace: str, dataset: str, labels: Mapping[str, Manifest], lookup: Lookup
+) -> int:
+    """Bytes of the weights with which a seed alone makes the soft labels anew; 0 if they are not there.
+
+    Those of the networks that the label tables name (a committee's all together), else of the setting's teacher.
+    """
+    named = {digest for m in labels.values() for name, digest in m.sources.items() if name not in NOT_LABELLERS}
+    found = [manifest for digest in named if (manifest := lookup(digest)) is not None]
+    found = found or list(_units(store, store.read_reference(namespace, "teacher", dataset)).values())
     return sum(
         payload.bytes
-        for manifest in found.values()
+        for manifest in found
         for name, payload in manifest.payloads.items()
         if name.endswith(".safetensors")
     )

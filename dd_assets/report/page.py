@@ -66,7 +66,7 @@ def render_page(
     diversity: Sequence[Mapping[str, Any]] = (),
     verdicts: Verdicts = {},  # noqa: B006 - read only
     plots: Mapping[tuple[str, int], Sequence[Mapping[str, str]]] = {},
-    frontiers: Sequence[Mapping[str, str]] = (),
+    frontiers: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as text: no script, no address outside itself, wide and narrow, light and dark.
 

@@ -54,8 +54,12 @@ def _plot(rows: Sequence[Row], costs: Sequence[float], title: str, x_label: str,
     return {"title": f"{title}: {x_label}", "svg": scatter_svg(points, title, x_label, "accuracy, %", x_text)}
 
 
-def frontier_plots(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Accuracy over bytes of images and labels, over all IPC and label modes, one figure per dataset and student."""
+def frontier_plots(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Accuracy over bytes of images and labels, over all IPC and label modes, one figure per dataset and student.
+
+    Each with its points (efficiency.equal_bytes): the dataset and student, what random images reach with as many bytes
+    (more images of them, or other labels), and the difference.
+    """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["student"]), []).append(row)
@@ -76,5 +80,6 @@ def frontier_plots(rows: Sequence[Row]) -> list[dict[str, str]]:
         if len(points) > 1:
             title = f"{dataset} · {student}"
             svg = scatter_svg(points, title, "bytes of images and labels", "accuracy, %", size)
-            made.append({"title": title, "svg": svg})
+            own = [{"dataset": dataset, "student": student, **point} for point in found]
+            made.append({"title": title, "svg": svg, "points": own})
     return made

@@ -1,7 +1,7 @@
 """A study's table: measured accuracies beside the figures the paper prints for the same cells.
 
-Belongs here: rows and their Markdown. Does not belong: the paper's figures (published.py), computing
-(planning/studies.py), torch.
+Belongs here: rows and their Markdown. Does not belong: the paper's figures (published.py), further tables made of the
+rows (study_scores.py), computing (planning/studies.py), torch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dd_assets.datasets.registry import Setting
+from dd_assets.planning.studies import study_asset
 from dd_assets.planning.unit import Manifest
+from dd_assets.report.page import marks
 from dd_assets.report.published import Published, published_in, rd3_setting
 from dd_assets.studies.registry import Study, StudyCell
+from dd_resources.store import ArtefactStore
 
 AXES = ("dataset", "ipc", "method", "student", "variant", "label")
 COLUMNS = (*AXES, "accuracy", "best", "draws", "seeds", "paper", "z")
 """What a printed table shows; JSON has all fields."""
+
+
+def stored_units(study: Study, chosen: Setting, store: ArtefactStore, namespace: str) -> dict[str, Manifest]:
+    """What the store holds of a study in a setting: '<ipc>/<key of the unit>' to manifest."""
+    found = {}
+    for ipc in sorted({cell.ipc for cell in study.cells(chosen)}):
+        reference = store.read_reference(namespace, study_asset(study.name), f"{chosen.name}|{ipc}")
+        for key, digest in (reference.units if reference else {}).items():
+            manifest = store.lookup(digest)
+            if manifest is not None:
+                found[f"{ipc}/{key}"] = manifest
+    return found
 
 
 def study_rows(
@@ -62,7 +77,9 @@ def _row(
         "draws": 0,
         "seeds": 0,
         "z": None,
+        "learning_rate": None,
         "recipes": {name.removeprefix(f"{key}/"): manifest.recipe_digest for name, manifest in own.items()},
+        "runs": {name.removeprefix(f"{key}/"): manifest.summary["accuracy"] for name, manifest in own.items()},
     }
     return row | _measured(own, printed) if own else row
 
@@ -72,12 +89,14 @@ def _measured(own: Mapping[str, Manifest], printed: Published | None) -> dict[st
     mean = statistics.mean(accuracies)
     spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
     parts = [name.rsplit("/", 2)[1:] for name in own]
+    protocol = next(iter(own.values())).recipe["parameters"]["protocol"]
     return {
         "accuracy_mean": mean,
         "accuracy_std": spread,
         "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in own.values()),
         "draws": len({draw for draw, _ in parts}),
         "seeds": len({seed for _, seed in parts}),
+        "learning_rate": protocol.get("learning_rate"),
         "z": z_score(mean, spread, printed),
     }
 
@@ -97,6 +116,13 @@ def printed_for(study: Study, chosen: Setting, found: StudyCell) -> Published | 
     return published_in(study.table, chosen.data, found.method, found.ipc, found.student, named)
 
 
+def row_marks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """'best', 'second' or '' for each row among the methods of its dataset, IPC, student and variant (page.marks)."""
+    return marks(
+        [{**row, "label": row["variant"], "rank": None if row["accuracy_mean"] is None else 1} for row in rows]
+    )
+
+
 def shown(row: Mapping[str, Any]) -> dict[str, str]:
     """A row as text, accuracies in percent: the columns of a printed table."""
     spread = "" if row["accuracy_std"] is None else f" ± {100 * row['accuracy_std']:.1f}"
@@ -112,6 +138,9 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table, the best of each cell in bold and the second best in italics."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(shown(row).values())} |" for row in rows)])
+    for row, word in zip(rows, row_marks(rows), strict=True):
+        mark, texts = {"best": "**", "second": "*"}.get(word, ""), shown(row)
+        lines.append(f"| {' | '.join((texts | {'accuracy': mark + texts['accuracy'] + mark}).values())} |")
+    return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""Studies as data: which score variants a table or figure of RD3 consists of.
+"""Studies as data: which score variants a table or figure consists of, RD3's and those made of several scores.
 
 Belongs here: reading and checking the files beside this one, expanding one into rows; light, no torch.
 Does not belong: from a row to units (planning/studies.py), tables (report/studies.py).
 
 A file states axes (method, ipc, student) and variants, each a change of the protocol. Their product are the study's
-cells; `smaller` states a grid of its own for a dataset that is not the paper's, with its number of cells.
+cells; `smaller` states a grid of its own for a dataset that is not the paper's, with its number of cells. A study with
+`scores` has a second table (report/study_scores.py), made of cells whose variants say which `factors` are on.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
 from dd_assets.methods.registry import METHODS
 
 FOLDER = Path(__file__).parent
-FIELDS = ("title", "source", "table", "datasets", "method", "ipc", "student", "variants", "smaller")
-VARIANT_FIELDS = ("label", "preset", "protocol", "students", "published")
+FIELDS = ("title", "source", "table", "scores", "datasets", "method", "ipc", "student", "variants", "smaller")
+VARIANT_FIELDS = ("label", "preset", "protocol", "students", "published", "factors", "learning_rates")
 GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
+SCORES = ("robust", "attribution")
+"""robust: DD-Ranking's scores, which also need students of the real data; attribution: Shapley shares of factors."""
+FACTORS = ("soft labels", "augmentation")
+"""What a variant can switch on or off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,10 @@ class Variant:
     """The only students it applies to; () stands for all."""
     published: Mapping[str, str] = field(default_factory=dict)
     """Columns label, loss and setting of its rows in report/published.csv; empty: not published as figures."""
+    factors: frozenset[str] = frozenset()
+    """Those of FACTORS that are on; read by studies with `scores` alone."""
+    learning_rates: tuple[float, ...] = ()
+    """Initial rates, ascending, of which the one with the best validation accuracy is taken; (): the protocol's own."""
 
     def states(self, name: str, value: str) -> bool:
         """Whether the variant, or any preset it may name, sets a field of the protocol to a value."""
@@ -92,6 +101,8 @@ class Study:
     """Which part of the paper, and what of it is a choice of this project."""
     table: int | None
     """Its number in report/published.csv."""
+    scores: str
+    """Which further table it has, of SCORES; '' for none."""
     datasets: tuple[str, ...]
     """The paper's; settings with that data have the paper's grid."""
     grid: Grid
@@ -125,9 +136,14 @@ class Study:
 
 @cache
 def studies() -> dict[str, Study]:
-    """Every shipped study by name, in the order of the file names' numbers."""
-    paths = sorted(FOLDER.glob("*.yaml"), key=lambda path: (path.stem.rsplit("_", 1)[0], int(path.stem.split("_")[-1])))
-    return {path.stem: read_study(path) for path in paths}
+    """Every shipped study by name; those that a number ends in the order of their numbers."""
+    return {path.stem: read_study(path) for path in sorted(FOLDER.glob("*.yaml"), key=_place)}
+
+
+def _place(path: Path) -> tuple[str, int]:
+    """Name without its number, and the number."""
+    head, _, number = path.stem.rpartition("_")
+    return (head, int(number)) if number.isdigit() else (path.stem, 0)
 
 
 def study(name: str) -> Study:
@@ -160,12 +176,23 @@ def read_study(path: Path) -> Study:
         title=stated["title"],
         source=stated["source"],
         table=stated.get("table"),
+        scores=_scores(where, stated, variants),
         datasets=tuple(stated["datasets"]),
         grid=grid,
         variants=variants,
         smaller={name: _grid(f"{where}, smaller, {name}", own, stated, variants) for name, own in smaller.items()},
         stated_cells={name: own["cells"] for name, own in smaller.items()},
     )
+
+
+def _scores(where: str, stated: Mapping[str, Any], variants: Mapping[str, Variant]) -> str:
+    """The further table a study has; raises InputError where two of its variants have the same factors on."""
+    name = str(stated.get("scores", ""))
+    if name and name not in SCORES:
+        raise UnknownNameError.of(f"scores of {where}", name, SCORES)
+    if name and len({entry.factors for entry in variants.values()}) < len(variants):
+        raise InputError(f"{where}: two variants have the same factors on", "state `factors` for each")
+    return name
 
 
 def _known(where: str, stated: Any, names: Sequence[str]) -> None:
@@ -202,7 +229,11 @@ def _variant(where: str, name: str, stated: Mapping[str, Any]) -> Variant:
         protocol=stated.get("protocol", {}),
         students=tuple(stated.get("students", ())),
         published=stated.get("published", {}),
+        factors=frozenset(stated.get("factors", ())),
+        learning_rates=tuple(sorted(float(rate) for rate in stated.get("learning_rates", ()))),
     )
+    for factor in made.factors - set(FACTORS):
+        raise UnknownNameError.of(f"factor of {where}", factor, FACTORS)
     if made.label not in ("soft", "hard"):
         raise UnknownNameError.of(f"label of {where}", made.label, ("soft", "hard"))
     if OWN_METHOD not in made.preset:

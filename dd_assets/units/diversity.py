@@ -1,15 +1,18 @@
 """The `diversity` unit: one draw's images measured against the real training images of their classes.
 
 Belongs here: planning it, what is compared with what, its verdicts. Does not belong: the measures
-(evaluation/diversity.py), their relation to accuracy (report/diversity.py).
+(evaluation/diversity.py, evaluation/distances.py), their relation to accuracy (report/diversity.py).
 
 Every figure stands beside that of as many random real images per class, and that of the whole class. Those are
-measured as an image set would be, save that the nearest training image of a real one is another one.
+measured as an image set would be, save that the nearest training image of a real one is another one. The Fréchet and
+the kernel distance are of a whole set from all training images, whose own is 0 and not stated; the random real images
+are among those, as a selected set's are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,7 @@ from dd_assets.units.tables import write_columns
 
 if TYPE_CHECKING:
     from dd_assets.datasets.arrays import ImageArrays
+    from dd_assets.evaluation.distances import Normal
     from dd_assets.evaluation.diversity import Cloud, Nearest
 
 CLASSES, NEAREST, PAIRS = "classes.parquet", "nearest.parquet", "nearest.png"
@@ -34,6 +38,8 @@ KINDS = ("set", "random", "class")
 SAMPLE = 2000
 """Of a larger training split this many random images stand for all where nearest training images are sought: each is
 compared with every other pixel by pixel."""
+KERNEL_SAMPLE = 10_000
+"""As many training images stand for all in the kernel distance."""
 PAIRS_SHOWN = 4
 
 
@@ -58,6 +64,12 @@ class _Real:
     rows: tuple[np.ndarray, ...]
     """Training rows of each class."""
     clouds: tuple[Cloud, ...]
+    features: np.ndarray
+    """Of all training images, float64 (N, D)."""
+    normal: Normal
+    """Their mean and covariance."""
+    sample: np.ndarray
+    """Those of the rows that the kernel distance is measured against."""
     measures: dict[str, np.ndarray]
     """Of the whole class, float64 (classes,)."""
 
@@ -78,18 +90,32 @@ def _real(unit: Unit, work: Work, train: ImageArrays) -> _Real:
 def _measure_real(unit: Unit, work: Work, train: ImageArrays) -> _Real:
     import torch
 
+    from dd_assets.evaluation.distances import Normal
     from dd_assets.evaluation.diversity import Cloud, nearest
 
-    features = torch.from_numpy(_features(unit, work, train.images)).to(work.device)
+    found = _features(unit, work, train.images)
+    features = torch.from_numpy(found).to(work.device)
     rows = tuple(train.of_class(label) for label in range(unit.parameters["classes"]))
     clouds = tuple(Cloud.of(features[torch.from_numpy(chosen)]) for chosen in rows)
-    sample = np.arange(len(train))
-    if len(train) > SAMPLE:
-        sample = np.sort(randomness.permutation(len(train), 0, "diversity", "sample")[:SAMPLE])
+    sample = _sample(len(train), SAMPLE)
     images, labels = train.images[sample], train.labels[sample]
     off = nearest(images, labels, train.images, train.labels, work.device, own_rows=sample)
     measures = _by_class(clouds, [cloud.points for cloud in clouds], labels, off)
-    return _Real(rows=rows, clouds=clouds, measures=measures)
+    return _Real(
+        rows=rows,
+        clouds=clouds,
+        features=found,
+        normal=Normal.of(found),
+        sample=found[_sample(len(train), KERNEL_SAMPLE)],
+        measures=measures,
+    )
+
+
+def _sample(count: int, most: int) -> np.ndarray:
+    """Rows of a random sample, ascending; all of no more than `most`."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(randomness.permutation(count, 0, "diversity", "sample")[:most])
 
 
 def _features(unit: Unit, work: Work, images: np.ndarray) -> np.ndarray:
@@ -116,16 +142,27 @@ def compute(unit: Unit, work: Work) -> Product:
     """Measure the set, as many random real images, and (once per process) the whole classes."""
     import torch
 
+    from dd_assets.evaluation.distances import MEASURES, teacher_distances
     from dd_assets.evaluation.diversity import means, nearest
 
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
     images, labels = image_set.load(work)
     real, classes = _real(unit, work, train), unit.parameters["classes"]
-    features = torch.from_numpy(_features(unit, work, images)).to(work.device)
+    points = _features(unit, work, images)
+    features = torch.from_numpy(points).to(work.device)
     off = nearest(images, labels, train.images, train.labels, work.device)
     made = [features[torch.from_numpy(np.flatnonzero(labels == label))] for label in range(classes)]
-    measures = {"set": _by_class(real.clouds, made, labels, off), "class": real.measures}
-    measures["random"] = _random_measures(unit, work, train, real, labels)
+    subset = _random_rows(unit, real, labels)
+    measures = {
+        "set": _by_class(real.clouds, made, labels, off),
+        "random": _random_measures(work, train, real, subset),
+        "class": real.measures,
+    }
+    apart = {
+        "set": teacher_distances(points, real.normal, real.sample),
+        "random": teacher_distances(real.features[np.concatenate(subset)], real.normal, real.sample),
+        "class": dict.fromkeys(MEASURES, math.nan),
+    }
     table = {f"{kind}/{name}": values for kind in KINDS for name, values in measures[kind].items()}
     found = {
         "label": labels,
@@ -137,7 +174,10 @@ def compute(unit: Unit, work: Work) -> Product:
     hasher = ContentHasher("diversity")
     for name, values in {**table, **{f"nearest/{name}": values for name, values in found.items()}}.items():
         hasher.array(name, values)
-    summary = {kind: means(measures[kind]) for kind in KINDS}
+    for kind in KINDS:
+        hasher.array(f"{kind}/distances", np.array([apart[kind][name] for name in MEASURES]))
+    whole = {kind: {name: np.array([value]) for name, value in apart[kind].items()} for kind in KINDS}
+    summary = {kind: means({**measures[kind], **whole[kind]}) for kind in KINDS}
     copies = int((off.overall == 0).sum())
     return Product(
         content=hasher.hexdigest(),
@@ -151,21 +191,27 @@ def compute(unit: Unit, work: Work) -> Product:
     )
 
 
-def _random_measures(
-    unit: Unit, work: Work, train: ImageArrays, real: _Real, labels: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The measures of as many random real images of each class as the set has; all of a smaller class."""
-    from dd_assets.evaluation.diversity import nearest
-
+def _random_rows(unit: Unit, real: _Real, labels: np.ndarray) -> list[np.ndarray]:
+    """Training rows of as many random real images of each class as the set has; all of a smaller class."""
     counts = np.bincount(labels, minlength=len(real.rows))
-    orders = [
-        randomness.permutation(len(rows), unit.seed or 0, "diversity", label)[:count]
+    return [
+        rows[randomness.permutation(len(rows), unit.seed or 0, "diversity", label)[:count]]
         for label, (rows, count) in enumerate(zip(real.rows, counts.tolist(), strict=True))
     ]
-    chosen = np.concatenate([rows[order] for rows, order in zip(real.rows, orders, strict=True)])
+
+
+def _random_measures(
+    work: Work, train: ImageArrays, real: _Real, subset: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The measures of these training rows of each class, as of a set of images."""
+    import torch
+
+    from dd_assets.evaluation.diversity import nearest
+
+    chosen = np.concatenate(subset)
     own = train.labels[chosen]
     off = nearest(train.images[chosen], own, train.images, train.labels, work.device, own_rows=chosen)
-    features = [cloud.points[order.tolist()] for cloud, order in zip(real.clouds, orders, strict=True)]
+    features = [torch.from_numpy(real.features[rows]).to(work.device) for rows in subset]
     return _by_class(real.clouds, features, own, off)
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.linalg import sqrtm
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.distances import frechet_distance, kernel_distance
+from dd_assets.evaluation import distances
+from dd_assets.evaluation.distances import Normal, frechet_distance, kernel_distance, teacher_distances
 
 
 def test_frechet_of_diagonal_clouds_as_computed_by_hand():
@@ -58,3 +59,19 @@ def test_kernel_distance_of_one_distribution_is_zero_on_average():
 def test_too_few_images_or_other_features_are_refused(distance, shapes):
     with pytest.raises(InputError, match="no distance"):
         distance(*(np.zeros(shape) for shape in shapes))
+
+
+def test_pieces_of_the_kernel_matrix_add_up_to_the_whole(monkeypatch):
+    random = np.random.default_rng(4)
+    one, two = random.normal(size=(23, 5)), random.normal(size=(31, 5))
+    whole = kernel_distance(one, two)
+    monkeypatch.setattr(distances, "PIECE", 7)
+    assert kernel_distance(one, two) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_set_of_one_image_has_neither_distance():
+    cloud = np.random.default_rng(5).normal(size=(30, 4))
+    found = teacher_distances(cloud[:1], Normal.of(cloud), cloud)
+    assert np.isnan(list(found.values())).all()
+    found = teacher_distances(cloud[:9], Normal.of(cloud), cloud)
+    assert found["frechet_teacher"] == pytest.approx(frechet_distance(cloud[:9], cloud))

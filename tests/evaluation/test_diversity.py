@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import cosine_similarity as pairwise_cosines
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from dd_assets.evaluation.diversity import Cloud, cosine_similarity, manifold, means, nearest, neighbours
@@ -37,6 +40,28 @@ def test_precision_density_coverage_and_recall_on_a_line() -> None:
     precision would be 1 and recall 1/2.
     """
     assert compare((2.5, 10.0)) == {"precision": 0.5, "recall": 1.0, "density": 1.0, "coverage": 0.5}
+
+
+def test_the_four_measures_agree_with_scikit_learns_neighbours() -> None:
+    """Balls and memberships found by another library, in eight dimensions, sets of different sizes."""
+    random = np.random.default_rng(0)
+    real, made = random.normal(size=(40, 8)), random.normal(0.3, 1.2, size=(25, 8))
+
+    def radii(points: np.ndarray) -> np.ndarray:
+        return NearestNeighbors(n_neighbors=6).fit(points).kneighbors(points)[0][:, 5]
+
+    off = pairwise_distances(real, made)
+    inside = off <= radii(real)[:, None]
+    expected = {
+        "precision": inside.any(axis=0).mean(),
+        "recall": (off <= radii(made)[None]).any(axis=1).mean(),
+        "density": inside.sum() / (5 * len(made)),
+        "coverage": inside.any(axis=1).mean(),
+    }
+    found = manifold(Cloud.of(torch.from_numpy(real)), Cloud.of(torch.from_numpy(made)))
+    assert found == pytest.approx(expected)
+    whole = pairwise_cosines(made)
+    assert cosine_similarity(torch.from_numpy(made)) == pytest.approx((whole.sum() - 25) / (25 * 24))
 
 
 def test_density_is_per_neighbour_and_coverage_asks_for_a_ball_once() -> None:

@@ -95,3 +95,30 @@ def test_weights_of_mse_and_of_mixed_hard_labels() -> None:
     assert alone.item() == pytest.approx(1.5 * math.log(4 / 3), rel=1e-6)
     soft = mse_gt(logits, logits + 1, base, 0.1, own)
     assert soft.item() == pytest.approx(1.5 * (1 + 0.1 * math.log(4 / 3)), rel=1e-6)
+
+
+def test_mse_gt_gradient_in_closed_form() -> None:
+    """2 (s - t) / (B C) + gamma (softmax(s) - base) / B: gamma alone scales the second part, no temperature either."""
+    random = torch.Generator().manual_seed(0)
+    student = torch.randn(3, 4, generator=random, requires_grad=True)
+    teacher, base = torch.randn(3, 4, generator=random), torch.tensor([2, 0, 3])
+    mse_gt(student, teacher, base, 0.25).backward()
+    with torch.no_grad():
+        onehot = torch.eye(4)[base]
+        expected = 2 * (student - teacher) / 12 + 0.25 * (torch.exp(student.log_softmax(dim=1)) - onehot) / 3
+    assert student.grad is not None
+    assert torch.allclose(student.grad, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("form", "share"), [("mixed", 0.7), ("base_only", 1.0)])
+def test_hard_cutmix_gradient_in_closed_form(form: str, share: float) -> None:
+    """(softmax(s) - lam base - (1 - lam) pasted) / B; base_only does as if nothing had been pasted."""
+    random = torch.Generator().manual_seed(1)
+    student = torch.randn(3, 4, generator=random, requires_grad=True)
+    base, pasted = torch.tensor([2, 0, 3]), torch.tensor([1, 0, 2])
+    hard_cutmix(student, base, pasted, 0.7, form).backward()  # type: ignore[arg-type]
+    with torch.no_grad():
+        mixture = share * torch.eye(4)[base] + (1 - share) * torch.eye(4)[pasted]
+        expected = (student.exp() / student.exp().sum(dim=1, keepdim=True) - mixture) / 3
+    assert student.grad is not None
+    assert torch.allclose(student.grad, expected, atol=1e-7)

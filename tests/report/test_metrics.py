@@ -154,6 +154,12 @@ def test_soft_labels_are_also_a_seed_and_a_teacher():
     assert [p["front"] for p in found] == [True, False], "as good for fewer bytes"
 
 
+def test_labels_found_online_cost_the_network_that_finds_them():
+    """Their stored table is a row per batch; counted alone it would make them the cheapest labels there are."""
+    online = row("random", 1, "soft", 0.8, 100, 50, teacher_bytes=400) | {"label_storage": "online"}
+    assert [(point["label"], point["bytes"]) for point in equal_bytes([online])] == [("soft, seed + teacher", 500)]
+
+
 def manifest(digest: str, kind: str, cpu: float, sources: dict[str, str], **measured: Any) -> Manifest:
     return Manifest(
         recipe_digest=digest,

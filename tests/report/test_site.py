@@ -139,3 +139,25 @@ def test_compare_prints_the_verdict(filled: ArtefactStore, monkeypatch: pytest.M
 def test_an_empty_store_has_a_report_that_says_so(store: ArtefactStore, tmp_path: Path) -> None:
     write_site(store, "default", tmp_path / "empty")
     assert "No score has been computed yet" in (tmp_path / "empty" / "index.html").read_text()
+
+
+def test_a_committees_labels_need_all_of_its_networks(store: ArtefactStore) -> None:
+    put_scores(store, "random", "digits|1", {"soft": made({"random": 0.5}, 0)["random"]})
+    members = {
+        f"committee/{name}": put(store, "teacher", name, {"teacher.safetensors": b"w" * size})
+        for name, size in (("a", 100), ("b", 30))
+    }
+    sources = {"images": "i" * 64, **{name: manifest.recipe_digest for name, manifest in members.items()}}
+    table = put(store, "labels", "hybrid", {"views.parquet": b"x"}, sources=sources)
+    refer(store, "random/soft_labels", "digits|1", {"draw0/seed0/batch50": table})
+    (row,) = gather(store, "default").rows
+    assert row["teacher_bytes"] == 130
+    assert row["label_storage"] == "stored"
+
+
+def test_equal_bytes_stand_in_the_report_as_figure_and_table(filled: ArtefactStore, tmp_path: Path) -> None:
+    write_site(filled, "default", tmp_path)
+    rows = list(csv.DictReader((tmp_path / "equal_bytes.csv").open()))
+    assert {row["label"] for row in rows} == {"soft", "hard", "soft, seed + teacher"}
+    assert all(row["gain"] for row in rows if row["method"] == "random" and row["label"] == "soft")
+    assert "soft, seed + teacher" in (tmp_path / "index.html").read_text()

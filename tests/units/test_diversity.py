@@ -11,6 +11,7 @@ import pytest
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import Setting
+from dd_assets.evaluation.distances import MEASURES as DISTANCES
 from dd_assets.evaluation.diversity import MEASURES
 from dd_assets.planning import graph
 from dd_assets.planning.cells import Cell
@@ -93,6 +94,25 @@ def test_the_whole_class_is_measured_as_a_set_would_be(small: Setting, engine: E
     assert np.array_equal(train.labels[rows["in_class_row"]], rows["label"])
 
 
+def test_distances_of_the_set_stand_beside_those_of_as_many_real_images(small: Setting, engine: Engine) -> None:
+    """A hundred real images are not at Fréchet distance 0 from all of them: only beside an equal subset does it say
+    something. The kernel distance of real images is about 0 whatever their number."""
+    made = measure(engine, small, 10, "random", "noise")
+    for manifest in made["random"]:
+        own, subset = (manifest.summary[kind] for kind in ("set", "random"))
+        assert own["frechet_teacher"] > 0
+        assert own["frechet_teacher"] == pytest.approx(subset["frechet_teacher"], rel=0.35)
+    for manifest in made["noise"]:
+        own, subset = (manifest.summary[kind] for kind in ("set", "random"))
+        assert own["frechet_teacher"] > 3 * subset["frechet_teacher"]
+        assert own["kernel_teacher"] > 10 * abs(subset["kernel_teacher"])
+        assert manifest.summary["class"]["frechet_teacher"] is None
+    few = measure(engine, small, 1, "random")["random"]
+    biased = [one.summary["random"]["frechet_teacher"] for one in few]
+    enough = [one.summary["random"]["frechet_teacher"] for one in made["random"]]
+    assert min(biased) > 1.5 * max(enough)
+
+
 def test_one_image_per_class_has_no_pairs(small: Setting, engine: Engine) -> None:
     summary = measure(engine, small, 1, "random")["random"][0].summary
     assert [name for name, value in summary["set"].items() if value is None] == ["cosine", "recall"]
@@ -132,7 +152,7 @@ def test_a_further_method_makes_another_leaderboard(small: Setting, engine: Engi
     (table,) = diversity_tables(engine.store, "default", [])
     assert (table["dataset"], table["ipc"]) == ("small", 1)
     assert sorted(entry["method"] for entry in table["methods"]) == ["median", "noise", "random"]
-    assert list(COLUMNS) == list(MEASURES)
+    assert list(COLUMNS) == [*MEASURES, *DISTANCES]
     assert table["correlations"] == []
 
 

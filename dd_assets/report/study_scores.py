@@ -1,0 +1,230 @@
+"""The further tables of studies: DD-Ranking's scores, and whether a gain is in the images or in the recipe.
+
+Belongs here: which of a study's rows make which figure, run by run, and their text. Does not belong: formulas
+(metrics.py, attribution.py), the study's own table (studies.py), torch.
+
+Every figure is computed for each student seed, whose initialisation, order and views all arms share, and given as mean
+and standard deviation over seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dd_assets.datasets.registry import Setting
+from dd_assets.methods.contract import Method
+from dd_assets.methods.registry import METHODS
+from dd_assets.planning.cells import declared_parameters
+from dd_assets.report.attribution import FACTORS, completed, possible_sets, shapley_shares
+from dd_assets.report.comparison import CONTROL
+from dd_assets.report.formats import MISSING, figure, points
+from dd_assets.report.metrics import (
+    augmentation_robust_score,
+    hard_label_recovery,
+    improvement_over_random,
+    label_robust_score,
+)
+from dd_assets.studies.registry import Study
+
+Row = Mapping[str, Any]
+On = frozenset[str]
+Arms = Mapping[tuple[str, On], Mapping[str, float]]
+"""(method, factors on) to accuracy by seed."""
+SOFT, AUGMENTED = "soft labels", "augmentation"
+BOTH = frozenset((SOFT, AUGMENTED))
+START, SYNTHESIS = "initialisation", "synthesis"
+NEEDS = {SYNTHESIS: START}
+AXES = ("dataset", "ipc", "student", "method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """One further table: a row per method, its figures by name, with '<name>_std' beside each."""
+
+    title: str
+    note: str
+    columns: Mapping[str, str]
+    """Figure to heading."""
+    percent: bool
+    """Whether figures are shown in points of accuracy."""
+    rows: Sequence[Row]
+
+    def shown(self, row: Row) -> dict[str, str]:
+        """A row as text by heading."""
+        texts = {name: str(row[name]) for name in AXES}
+        return texts | {heading: self._text(row, name) for name, heading in self.columns.items()}
+
+    def markdown(self) -> str:
+        """The table in Markdown, its title above and its note below."""
+        headings = [*AXES, *self.columns.values()]
+        lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+        lines += [f"| {' | '.join(self.shown(row).values())} |" for row in self.rows]
+        return "\n".join([f"**{self.title}**", "", *lines, "", self.note])
+
+    def _text(self, row: Row, name: str) -> str:
+        value, spread = row.get(name), row.get(f"{name}_std")
+        if not isinstance(value, float):
+            return MISSING if value is None else str(value)
+        if spread is None:
+            return points(value) if self.percent else figure(value)
+        return f"{points(value)} ± {100 * spread:.1f}" if self.percent else f"{value:.3f} ± {spread:.3f}"
+
+
+def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mapping[str, float]) -> list[ScoreTable]:
+    """The further tables of a study in a setting, from its rows (report/studies.py); none without `scores`.
+
+    real: student to test accuracy after training on the whole real split, for HLR.
+    """
+    if study.scores == "robust":
+        return [robust_table(study, rows, real)]
+    return [attribution_table(study, chosen, rows)] if study.scores == "attribution" else []
+
+
+def robust_table(study: Study, rows: Sequence[Row], real: Mapping[str, float]) -> ScoreTable:
+    """IOR under three recipes, HLR, LRS and ARS of every method (metrics.py); '–' where an arm is missing."""
+    made = []
+    for cell, arms in _cells(study, rows):
+        for method in dict.fromkeys(name for name, _ in arms):
+            found = [_robust(arms, method, seed, real.get(cell["student"])) for seed in _seeds(arms, [method])]
+            made.append({**cell, "method": method, **_summary(found), "rates": _rates(study, rows, cell, method)})
+    return ScoreTable(
+        title="DD-Ranking's scores",
+        note="IOR: over random images under the same recipe; HLR: what hard labels lack to the whole real split; LRS: "
+        "of the first IOR and HLR, ARS: of the first two IORs, both in [0, 1]. Fractions, ± over student seeds. Rates: "
+        "picked on validation images for each variant in turn.",
+        columns={
+            "ior_soft": "IOR soft",
+            "ior_plain": "IOR soft, plain",
+            "ior_hard": "IOR hard",
+            "hlr": "HLR",
+            "lrs": "LRS",
+            "ars": "ARS",
+            "rates": "rates",
+        },
+        percent=False,
+        rows=made,
+    )
+
+
+def _robust(arms: Arms, method: str, seed: str, real: float | None) -> dict[str, float | None]:
+    def over_random(on: On) -> float | None:
+        pair = [arms.get((name, on), {}).get(seed) for name in (method, CONTROL)]
+        return None if pair[0] is None or pair[1] is None else improvement_over_random(pair[0], pair[1])
+
+    soft, plain = over_random(BOTH), over_random(frozenset((SOFT,)))
+    hard = arms.get((method, frozenset((AUGMENTED,))), {}).get(seed)
+    hlr = None if hard is None or real is None else hard_label_recovery(real, hard)
+    return {
+        "ior_soft": soft,
+        "ior_plain": plain,
+        "ior_hard": over_random(frozenset((AUGMENTED,))),
+        "hlr": hlr,
+        "lrs": None if soft is None or hlr is None else label_robust_score(soft, hlr),
+        "ars": None if soft is None or plain is None else augmentation_robust_score(soft, plain),
+    }
+
+
+def _rates(study: Study, rows: Sequence[Row], cell: Row, method: str) -> str:
+    """The learning rates of a method's arms, in the order of the study's variants."""
+    same = {**cell, "method": method}
+    mine = [row for row in rows if all(row[name] == same[name] for name in AXES)]
+    return ", ".join(MISSING if row["learning_rate"] is None else f"{row['learning_rate']:g}" for row in mine)
+
+
+def initialisation_of(method: Method, chosen: Setting) -> str:
+    """The method whose images are what this one starts from, or '' where it has no start apart from its synthesis.
+
+    Its variant without iterations; else the method its images begin from; else noise.
+    """
+    known = METHODS()
+    halted = [entry.name for entry in known.values() if entry.variant_of == method.name and _is_start(entry)]
+    if halted or method.family != "optimisation":
+        return halted[0] if halted else ""
+    parameters = declared_parameters(method, chosen)
+    start = method.images_of(parameters)
+    return start or ("noise" if getattr(parameters, "init", "noise") == "noise" else "")
+
+
+def _is_start(method: Method) -> bool:
+    return method.changes.get("iterations") == 0
+
+
+def attribution_table(study: Study, chosen: Setting, rows: Sequence[Row]) -> ScoreTable:
+    """Shapley shares (attribution.py) of each method's gain over random images with hard labels and plain views."""
+    known, made = METHODS(), []
+    for cell, arms in _cells(study, rows):
+        for method in dict.fromkeys(name for name, _ in arms):
+            entry = known.get(method)
+            if entry is None or entry.family == "baseline" or _is_start(entry):
+                continue
+            start = initialisation_of(entry, chosen)
+            sets = [CONTROL, *([start] if start else []), method]
+            found = [_shares(arms, sets, seed) for seed in _seeds(arms, sets)]
+            complete = [shares for shares in found if shares is not None]
+            made.append({**cell, "method": method, "start": start or "none", **_summary(complete)})
+    return ScoreTable(
+        title="Is the gain in the images or in the recipe?",
+        note="Points of accuracy over random images with hard labels and no augmentation, ± over student seeds. Shares "
+        "add up to the gain; images: initialisation and synthesis, recipe: soft labels and augmentation. A method "
+        "without a start of its own has the share of its images under synthesis.",
+        columns={
+            "start": "starts from",
+            **{name: name for name in FACTORS},
+            "gain": "whole gain",
+            "images": "images",
+            "recipe": "recipe",
+        },
+        percent=True,
+        rows=made,
+    )
+
+
+def _shares(arms: Arms, sets: Sequence[str], seed: str) -> dict[str, float] | None:
+    """One seed's shares; None where an arm is missing. sets: random images, the start (if there is one), the images."""
+    image_factors = (START, SYNTHESIS) if len(sets) == 3 else (SYNTHESIS,)
+    factors = (*image_factors, SOFT, AUGMENTED)
+    needs = NEEDS if len(sets) == 3 else {}
+    accuracies = {}
+    for chosen in possible_sets(needs, factors):
+        images = sets[sum(name in chosen for name in image_factors)]
+        accuracy = arms.get((images, chosen & BOTH), {}).get(seed)
+        if accuracy is None:
+            return None
+        accuracies[chosen] = accuracy
+    shares = shapley_shares(completed(accuracies, needs, factors), factors)
+    images_share = sum(shares[name] for name in image_factors)
+    whole = sum(shares.values())
+    return {**shares, "gain": whole, "images": images_share, "recipe": whole - images_share}
+
+
+def _cells(study: Study, rows: Sequence[Row]) -> list[tuple[dict[str, Any], Arms]]:
+    """(dataset, IPC and student, accuracies by arm and seed) of all rows, in their order."""
+    axes = ("dataset", "ipc", "student")
+    cells: dict[tuple[Any, ...], dict[tuple[str, On], dict[str, float]]] = {}
+    for row in rows:
+        arms = cells.setdefault(tuple(row[name] for name in axes), {})
+        by_seed = {name.rsplit("/", 1)[-1]: accuracy for name, accuracy in row["runs"].items()}
+        arms[row["method"], study.variants[row["variant"]].factors] = by_seed
+    return [(dict(zip(axes, key, strict=True)), arms) for key, arms in cells.items()]
+
+
+def _seeds(arms: Arms, methods: Iterable[str]) -> list[str]:
+    """The seeds that some arm of these methods has."""
+    wanted = set(methods)
+    seeds = itertools.chain.from_iterable(runs for (name, _), runs in arms.items() if name in wanted)
+    return sorted(set(seeds), key=lambda seed: int(seed.removeprefix("seed")))
+
+
+def _summary(found: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds of each figure that every seed has."""
+    made: dict[str, Any] = {"seeds": len(found)}
+    for name in found[0] if found else ():
+        values = [value for entry in found if (value := entry[name]) is not None]
+        whole = len(values) == len(found)
+        made[name] = statistics.mean(values) if whole else None
+        made[f"{name}_std"] = statistics.stdev(values) if whole and len(values) > 1 else None
+    return made
