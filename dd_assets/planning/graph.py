@@ -32,7 +32,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generation import generation_assets, generation_inputs, ungenerated
 from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
-from dd_assets.planning.memory import estimate, free_memory, networks_alive, require_fit
+from dd_assets.planning.memory import estimate, memory_each, networks_alive, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
 from dd_assets.planning.studies import study_stages
@@ -100,8 +100,7 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
         needed = estimate(
             method, parameters, described, cell.ipc, networks_alive(method, parameters, described, cell.setting)
         )
-        device, side_by_side = engine.compute.resolved_device(), min(missing, engine.compute.resolved_workers())
-        require_fit(needed, free_memory(device) // side_by_side, f"{method.name} on {cell.partition}")
+        require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
     shards = iter(engine.run(wanted))
     asset = f"{method.name}/synthetic_images"
     sets = {}
