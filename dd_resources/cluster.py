@@ -10,6 +10,7 @@ from the environment in which `ray start` ran on each node, which its tasks inhe
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -97,7 +98,7 @@ def _connected() -> Any:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS") or "auto"
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError) as error:
             text = str(error).strip().splitlines()
             raise InputError(

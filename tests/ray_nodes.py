@@ -42,6 +42,7 @@ class RayNode:
     """What its workers inherit, credentials included."""
     head: RayNode | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    cpus: int = 1
     port: int = field(default_factory=free_port)
     dashboard: int = field(default_factory=free_port)
     process: psutil.Popen | None = None
@@ -59,12 +60,12 @@ class RayNode:
         return f"http://{self.address}:{self.dashboard}" if self.head is None else self.head.jobs
 
     def start(self) -> RayNode:
-        """Start it with one CPU and wait until the cluster counts it."""
+        """Start it and wait until the cluster counts it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         role = [f"--address={self.head.gcs}"] if self.head else self._head_flags()
         flags = {
             "node-ip-address": self.address,
-            "num-cpus": 1,
+            "num-cpus": self.cpus,
             "memory": 3 * GIB,
             "resources": json.dumps(self.resources),
             "object-store-memory": OBJECT_STORE_BYTES,

@@ -213,16 +213,15 @@ def middle_of_synthesis(store: ArtefactStore, node: RayNode, process: subprocess
     return wait_for(reached, 600, "the middle of the synthesis")
 
 
-def ended_well(world: World, name: str, process: subprocess.Popen[bytes]) -> tuple[int, int]:
-    """Wait for the run; (units computed, units reused) of the attempt that succeeded."""
+def ended_well(world: World, name: str, process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
+    """Wait for the run; how often its step was tried again, units computed and reused by the attempt that succeeded."""
     assert process.wait(900) == 0, (world.root / name / "log").read_text()[-4000:]
     with dg.DagsterInstance.from_config(str(world.root / name)) as instance:
         (run,) = instance.get_runs()
         log = instance.all_logs(run.run_id)
         retried = [one for one in log if one.dagster_event and one.dagster_event.is_step_up_for_retry]
-        assert len(retried) == 1, "the step that was lost with its node was tried once more"
         (done,) = [one.asset_materialization for one in log if one.asset_materialization is not None]
-    return int(done.metadata["units_computed"].value), int(done.metadata["units_reused"].value)
+    return len(retried), int(done.metadata["units_computed"].value), int(done.metadata["units_reused"].value)
 
 
 def test_every_unit_is_made_on_the_cluster_and_is_the_same(world: World, second: RayNode) -> None:
@@ -261,10 +260,12 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(world: World, second: RayN
         finished = set(shards(store))
         time.sleep(1)
         assert orphan in {one.pid for one in second.survivors()}, "a step outlives its raylet"
-    computed, reused = ended_well(world, "orphans", process)
+    retries, computed, reused = ended_well(world, "orphans", process)
     assert contents(store) == {digest: contents(world.calm)[digest] for digest in contents(store)}
-    assert reused >= len(finished)
-    assert computed <= SHARDS + 1 - len(finished)
+    assert len(shards(store)) == SHARDS
+    # The orphan may end the step by pieces on the other node before anybody misses it, or be replaced.
+    assert computed + reused == SHARDS + 1
+    assert reused >= len(finished) if retries else reused == 0
 
     before = {path: store.read_or_none(path) for path in store.list("")}
     # Ray ends a lost node's workers within a second. One that it could not reach would go on, and commit what it has.
@@ -285,7 +286,8 @@ def test_a_lost_node_costs_its_unfinished_shard(world: World, second: RayNode) -
         assert steps_on(second)
         second.kill()
         finished = set(shards(store))
-    computed, reused = ended_well(world, "lost", process)
+    retries, computed, reused = ended_well(world, "lost", process)
+    assert retries == 1, "the step that was lost with its node was tried once more"
     assert contents(store) == {digest: contents(world.calm)[digest] for digest in contents(store)}
     assert len(shards(store)) == SHARDS
     assert reused >= len(finished), "a finished shard was computed again"
