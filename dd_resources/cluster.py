@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ RETRIES = 3
 """How often a task whose worker or node was lost begins again elsewhere."""
 GRACE_SECONDS = 10.0
 """How long tasks that are told to end may take; a message to another node and back is part of it."""
+CONNECT_SECONDS = 10.0
 SECRET = re.compile("SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY")
 
 
@@ -98,8 +100,12 @@ def _connected() -> Any:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS") or "auto"
         try:
+            if address != "auto":
+                # Ray itself asks an address that does not answer for minutes.
+                host, _, port = address.removeprefix("ray://").rpartition(":")
+                socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             text = str(error).strip().splitlines()
             raise InputError(
                 f"DD_EXECUTOR=ray reaches no cluster at {address}: {text[0] if text else type(error).__name__}",

@@ -84,7 +84,7 @@ class World:
     def begin(self, name: str) -> subprocess.Popen[bytes]:
         """Materialize LARGE's images by Ray's executor; dataset and teacher are there already."""
         give(self.calm, self.store(name), ("dataset", "teacher"))
-        assert "adopted" in self.run(name, "adopt")
+        assert "adopted   teacher" in self.run(name, "sync", "--select", 'key:"teacher"', "--partition", "cluster")
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "dd_assets.definitions"]
         with (self.root / name / "log").open("ab") as log:
             return subprocess.Popen(
