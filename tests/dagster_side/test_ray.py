@@ -217,7 +217,7 @@ def ended_well(world: World, name: str, process: subprocess.Popen[bytes]) -> tup
     """Wait for the run; how often its step was tried again, units computed and reused by the attempt that succeeded."""
     assert process.wait(900) == 0, (world.root / name / "log").read_text()[-4000:]
     with dg.DagsterInstance.from_config(str(world.root / name)) as instance:
-        (run,) = instance.get_runs()
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="__ASSET_JOB"))
         log = instance.all_logs(run.run_id)
         retried = [one for one in log if one.dagster_event and one.dagster_event.is_step_up_for_retry]
         (done,) = [one.asset_materialization for one in log if one.asset_materialization is not None]
