@@ -1,7 +1,7 @@
 """Where computations run: device, processes and threads, injected into every asset.
 
 Belongs here: choosing the device and mapping independent pieces of work over processes. Does not belong: what is
-computed, Dagster (dd_resources/injection.py wraps this), torch at module level.
+computed, tasks of a cluster (cluster.py), Dagster (dd_resources/injection.py wraps this), torch at module level.
 
 One thread count per piece of work: on one kind of CPU a result then has the same bits whether its neighbours were
 computed beside it, before it, or years ago.
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from types import FrameType
 from typing import Any, Literal, TypeVar
+
+from dd_resources.cluster import Request, run_tasks
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,18 +48,22 @@ class Compute:
     exclusive_threads: int = 1
     """Threads for work that runs alone, such as a teacher. More than one pays for large networks only: on two busy
     cores the 60-epoch digits teacher took 247 s with two threads, whose barriers wait for each other."""
+    request: Request | None = None
+    """What each piece asks of a Ray cluster; None where pieces run on this machine."""
 
     def resolved_device(self) -> str:
-        """The device as torch spells it."""
+        """The device as torch spells it; on a cluster the one that a piece asks for, whatever this machine has."""
         if self.device != "auto":
             return self.device
+        if self.request is not None:
+            return "cuda" if self.request.gpus else "cpu"
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def resolved_workers(self) -> int:
-        """Worker processes: one on a GPU."""
-        if self.resolved_device() != "cpu":
+        """Worker processes on this machine: one on a GPU, and where a cluster does the work."""
+        if self.request is not None or self.resolved_device() != "cpu":
             return 1
         return self.workers or len(os.sched_getaffinity(0))
 
@@ -72,14 +78,18 @@ class Compute:
         Exclusive work runs here, one piece after the other, with `exclusive_threads`; the rest runs in worker
         processes, `threads` each. Work that is exclusive for its "threads" alone is like the rest where it would get
         no more of them (with as many threads the bits are the same). The first exception is raised after running
-        pieces have ended; their results stand.
+        pieces have ended; their results stand. With a `request` every piece is a task of the cluster (cluster.py),
+        exclusive work too: it asks for as many CPUs as it has threads.
         When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
         """
         workers = self.resolved_workers()
         if exclusive == "threads" and self.exclusive_threads <= self.threads:
             exclusive = False
+        if self.request is not None:
+            yield from run_tasks(function, items, self.request, self.exclusive_threads if exclusive else self.threads)
+            return
         if exclusive or workers == 1 or len(items) == 1:
-            _set_threads(self.exclusive_threads if exclusive else self.threads)
+            set_threads(self.exclusive_threads if exclusive else self.threads)
             for position, item in enumerate(items):
                 yield position, function(item)
             return
@@ -158,7 +168,7 @@ def _begin_worker(threads: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_worker)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    _set_threads(threads)
+    set_threads(threads)
 
 
 def _die_with(parent: int) -> None:
@@ -172,7 +182,8 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """The number of threads that torch uses in this process."""
     import torch
 
     torch.set_num_threads(threads)

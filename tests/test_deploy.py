@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from dd_assets.errors import InputError
-from dd_resources.execution import step_tags
+from dd_assets.planning.memory import memory_each
+from dd_resources.cluster import Request
+from dd_resources.compute import Compute
+from dd_resources.execution import piece_request, step_tags
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEPLOY = PROJECT / "deploy"
@@ -118,10 +121,25 @@ def test_only_steps_with_networks_ask_for_gpus(cluster: pytest.MonkeyPatch) -> N
     assert "pod_spec_config" not in light
 
 
-def test_ray_is_asked_in_its_own_words(cluster: pytest.MonkeyPatch) -> None:
+def test_on_ray_the_pieces_ask_and_the_step_that_waits_for_them_holds_neither_cpu_nor_gpu(
+    cluster: pytest.MonkeyPatch,
+) -> None:
+    """A step that kept a GPU would wait for ever on a cluster of one: its pieces need it."""
+    assert piece_request(networks=True) is None
     cluster.setenv("DD_EXECUTOR", "ray")
     cluster.setenv("DD_STEP_GPUS", "0.5")
-    assert step_tags(networks=True) == {"dagster-ray/config": {"num_cpus": 1.0, "num_gpus": 0.5, "memory": 8 * 2**30}}
+    assert step_tags(networks=True) == {"dagster-ray/config": {"num_cpus": 0, "num_gpus": 0, "memory": 2**30}}
+    assert piece_request(networks=True) == Request(cpus=1.0, gpus=0.5, memory=8 * 2**30)
+    assert piece_request(networks=False) == Request(cpus=1.0, gpus=0.0, memory=8 * 2**30)
+
+
+def test_on_ray_the_device_is_what_a_piece_asks_for(cluster: pytest.MonkeyPatch) -> None:
+    """Not what the machine has where the step waits."""
+    assert Compute(request=Request(gpus=1)).resolved_device() == "cuda"
+    assert Compute(request=Request()).resolved_device() == "cpu"
+    assert Compute(device="cpu", request=Request(gpus=1)).resolved_device() == "cpu"
+    assert memory_each(Compute(request=Request(memory=2**30)), pieces=50) == 2**30
+    assert memory_each(Compute(request=Request(memory=2**30, gpus=1)), pieces=50) == 1 << 62
 
 
 @pytest.mark.parametrize("stated", ["two", "-1", "nan", "inf"])

@@ -44,7 +44,7 @@ def build() -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         try:
             opened = store.open()
-            engine = Engine(opened, raw_data.get(), compute.get(), announce=context.log.info)
+            engine = Engine(opened, raw_data.get(), compute.get(networks=False), announce=context.log.info)
             manifest = engine.run([leaderboard.plan(opened, NAMESPACE)])[0]
             return _result(engine, manifest)
         except DDError as error:

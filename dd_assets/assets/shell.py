@@ -18,7 +18,7 @@ from dd_assets.planning.graph import Cell, Stage, stages
 from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
-from dd_resources.execution import step_tags
+from dd_resources.execution import step_retries, step_tags
 from dd_resources.references import MAY_BE_ABSENT
 
 Describe = Callable[[Engine, Cell, Mapping[str, Manifest]], Mapping[str, Any]]
@@ -49,6 +49,8 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
     names = [name.replace("/", "__") for name in stage.inputs]
     _DESCRIBE[stage.asset] = describe
 
+    networks = "pytorch" in stage.kinds
+    retries = step_retries()
     definition = dg.asset(
         key=asset_key(stage.asset),
         ins={
@@ -60,7 +62,8 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         description=stage.description,
         kinds=set(stage.kinds),
         tags=dict(stage.tags),
-        op_tags=step_tags("pytorch" in stage.kinds),
+        op_tags=step_tags(networks),
+        retry_policy=retries,
         code_version=str(kind_of(stage.unit_kind).version),
         check_specs=[
             dg.AssetCheckSpec(name, asset=asset_key(stage.asset), blocking=blocking, description=text)
@@ -80,11 +83,16 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         try:
             cell = Cell.of(str(context.partition_key), config.parameters)
             inputs = _read(stage, cell, loaded)
-            engine = Engine(store.open(), raw_data.get(), compute.get(), announce=context.log.info)
+            engine = Engine(store.open(), raw_data.get(), compute.get(networks), announce=context.log.info)
             reference = stages()[stage.asset].resolve(cell, inputs, engine)
             return present(cell, engine, reference)
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except dg.DagsterExecutionInterruptedError as error:
+            if retries is None:
+                raise
+            # Dagster would take an interrupted step of this process for a failed one, and try it again.
+            raise dg.Failure("interrupted", allow_retries=False) from error
 
     # Dagster reads a function's signature some twenty times; it is the same for every asset.
     shell.__signature__ = _signature(shell)  # type: ignore[attr-defined]

@@ -13,10 +13,12 @@ import logging
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dd_assets.lazy import np
+from dd_assets.errors import DDError
+from dd_assets.planning.checkpoints import StoreCheckpoints
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints
 from dd_resources.compute import Compute, environment
@@ -30,6 +32,9 @@ LISTENERS: list[Callable[[str, int, int], None]] = []
 
 FIRST_POLL, LONGEST_POLL = 0.1, 2.0
 """Seconds between two looks at units that another process computes; each pause is half as long again."""
+
+TAKEOVERS = 5
+"""How often a run takes a unit over from a holder that was lost; one that is lost more often loses its holders."""
 
 _SPEAKERS: list[Callable[[str], None]] = []
 """Where a task in this process says that it waits; in worker processes nobody listens and a log line has to do."""
@@ -71,41 +76,6 @@ class Work:
         return StoreCheckpoints(self.store, self.unit.digest) if self.resumable else NoCheckpoints()
 
 
-@dataclass
-class StoreCheckpoints:
-    """Resumable state under work/<recipe>/, as safetensors; removed after commit."""
-
-    store: ArtefactStore
-    digest: str
-
-    @property
-    def _path(self) -> str:
-        return f"work/{self.digest}/checkpoint.safetensors"
-
-    def load(self) -> dict[str, np.ndarray] | None:
-        """The latest checkpoint, or None; a damaged one counts as none."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        data = self.store.read_or_none(self._path)
-        try:
-            return None if data is None else load(data)
-        except SafetensorError:
-            return None
-
-    def save(self, state: Mapping[str, np.ndarray]) -> None:
-        """Replace the checkpoint."""
-        from safetensors.numpy import save
-
-        # ascontiguousarray alone would turn scalars into vectors of one element.
-        arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in state.items()}
-        self.store.replace(self._path, save(arrays))
-
-    def clear(self) -> None:
-        """Remove the work area of this unit."""
-        self.store.remove(f"work/{self.digest}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A unit with what it takes to compute it in any process."""
@@ -117,6 +87,8 @@ class Task:
     leases: bool = True
     """False computes without asking who else does: more work at worst, never another result."""
     lease_seconds: float = DEFAULT_SECONDS
+    claims: bool = True
+    """Whether it takes its device by a lock; a cluster hands devices out itself."""
     dead_lease: int = 0
     """The unit's newest lease if it was found dead: this task may take over from it."""
 
@@ -153,7 +125,7 @@ def _compute_and_commit(task: Task) -> Manifest:
     if past is not None and task.store.lost(past):
         # Its manifest names files that are gone, and would win over the one that is about to be published.
         task.store.discard(past)
-    with claim(task.device, _say) as device:
+    with claim(task.device, _say) if task.claims else contextlib.nullcontext(task.device) as device:
         started, cpu_started = time.perf_counter(), time.process_time()
         product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
@@ -236,7 +208,7 @@ class Engine:
         """Compute what nobody else computes, then wait for the rest, taking over what its holder has given up."""
         done: dict[str, Manifest] = {}
         watcher, told = Watcher(self.store, self.lease_seconds), set[str]()
-        ready, dead = list(missing), dict[str, int]()
+        ready, dead, taken = list(missing), dict[str, int](), Counter[str]()
         while ready:
             # Closed at once when something is raised here, so that no worker computes on for nobody.
             with contextlib.closing(self._attempt(ready, dead)) as outcomes:
@@ -245,6 +217,8 @@ class Engine:
                         self._finish(unit, outcome, done, len(missing))
             waiting = [unit for unit in missing if unit.digest not in done]
             ready, dead = self._wait(waiting, watcher, told) if waiting else ([], {})
+            taken.update(dead.keys())
+            _refuse_what_kills(ready, taken)
         return done
 
     def _attempt(
@@ -261,6 +235,7 @@ class Engine:
                 device=device,
                 leases=self.leases,
                 lease_seconds=self.lease_seconds,
+                claims=self.compute.request is None,
                 dead_lease=dead.get(unit.digest, 0),
             )
             for unit in units
@@ -308,3 +283,12 @@ class Engine:
             view = views[unit.digest]
             if view.state == "dead":
                 self.announce(f"taking over {unit.label or unit.name}: {view.holder} has given no sign of life")
+
+
+def _refuse_what_kills(units: Sequence[Unit], taken: Mapping[str, int]) -> None:
+    for unit in units:
+        if taken.get(unit.digest, 0) > TAKEOVERS:
+            raise DDError(
+                f"{unit.label or unit.name} was lost {TAKEOVERS + 1} times, with the process that computed it",
+                "give it more memory (DD_STEP_MEMORY_GB on a cluster), or see the system's log for what ends it",
+            )

@@ -40,7 +40,7 @@ from dd_assets.planning.generation import (
 from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
-from dd_assets.planning.memory import free_memory, require_fit
+from dd_assets.planning.memory import memory_each, require_fit
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
 from dd_assets.planning.studies import study_stages
@@ -112,8 +112,7 @@ def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference],
     if missing:
         samples = samples_of(method, parameters, inputs, engine)
         needed = peak_of(method, parameters, described, cell.ipc, cell.setting, samples)
-        device, side_by_side = engine.compute.resolved_device(), min(missing, engine.compute.resolved_workers())
-        require_fit(needed, free_memory(device) // side_by_side, f"{method.name} on {cell.partition}")
+        require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
     shards = iter(engine.run(wanted))
     asset = f"{method.name}/synthetic_images"
     sets = {}

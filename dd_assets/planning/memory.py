@@ -14,6 +14,7 @@ from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.models.registry import architecture
+from dd_resources.compute import Compute
 
 FLOAT = 4
 STATES = 4
@@ -86,6 +87,17 @@ def networks_alive(method: Method, parameters: Any, facts: Facts, chosen: Settin
         members.append(chosen.teacher.architecture)
     members.sort(key=lambda name: architecture(name).activation_floats(facts.size), reverse=True)
     return members[: method.networks_at_once]
+
+
+def memory_each(compute: Compute, pieces: int) -> int:
+    """Bytes that each of so many pieces of work may take where it runs; on a cluster, what is set aside for one.
+
+    2^62 where nobody can say: the memory of a GPU that a piece has yet to be given.
+    """
+    device, request = compute.resolved_device(), compute.request
+    if request is None:
+        return free_memory(device) // min(pieces, compute.resolved_workers())
+    return request.memory if request.memory and device == "cpu" else 1 << 62
 
 
 def free_memory(device: str = "cpu") -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dd_assets.errors import DDError
 from dd_assets.planning import engine as engine_module
 from dd_assets.planning.engine import Engine, StoreCheckpoints, Task, execute
 from dd_assets.units import kinds
@@ -208,3 +209,21 @@ def test_a_device_is_claimed_on_a_miss_only(
     assert said[0] == "waiting for a device: cuda:0"
     Engine(store, RawData(), Compute(device="cuda")).run([wanted])
     assert claims == ["cuda"]
+
+
+def test_a_unit_that_ends_its_holders_is_given_up_by_name(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every holder dies at once, as a worker does for lack of memory; without an end the run would feed it for ever."""
+    wanted, taken = counting.unit(log=str(tmp_path / "log"), steps=1, pause=0, every=9), []
+
+    def dies(task: Task) -> None:
+        facts = {"host": "elsewhere", "process": 1}
+        held = acquire(task.store, task.unit.digest, dead=task.dead_lease, facts=facts, seconds=0.1)
+        assert held is not None
+        taken.append(held.number)
+
+    monkeypatch.setattr(engine_module, "execute", dies)
+    with pytest.raises(DDError, match=r"counting 0 was lost 6 times.*DD_STEP_MEMORY_GB"):
+        engine(store, lease_seconds=0.1).run([wanted])
+    assert taken == [1, 2, 3, 4, 5, 6]

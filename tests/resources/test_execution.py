@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from dd_assets.errors import InputError, StoreError, UnknownNameError
-from dd_resources.execution import REMOTE, executor
+from dd_resources.execution import REMOTE, executor, require_shared_store, step_environment, step_retries
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,37 @@ def test_with_a_reachable_store_the_package_is_asked_for(name: str, monkeypatch:
         with pytest.raises(InputError, match=f"DD_EXECUTOR={name} needs the package .* → pip install"):
             executor("s3://bucket/prefix")
     else:
-        assert executor("s3://bucket/prefix") is getattr(installed, attribute)
+        found, wrapped = executor("s3://bucket/prefix"), getattr(installed, attribute)
+        assert found.executor_creation_fn is wrapped.executor_creation_fn
+
+
+@pytest.mark.parametrize("name", sorted(REMOTE))
+def test_a_folder_that_every_node_mounts_is_declared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_STORE_SHARED", "1")
+    require_shared_store(name, "/mnt/shared")
+    monkeypatch.setenv("DD_STORE_SHARED", "0")
+    with pytest.raises(StoreError, match="DD_STORE_SHARED=1 if every node mounts it there"):
+        require_shared_store(name, "/mnt/shared")
+
+
+def test_steps_of_ray_find_this_environment_and_get_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_DATASETS", "/etc/settings.yaml")
+    monkeypatch.setenv("DD_HUB_TOKEN", "hush")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    path, *names = step_environment()
+    assert path == f"PATH={Path(sys.executable).parent}:${{PATH}}"
+    assert "DD_DATASETS" in names
+    assert not [name for name in names if "TOKEN" in name or name.startswith("AWS_")]
+
+
+def test_only_steps_that_can_be_lost_alone_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in_process", "multiprocess"):
+        monkeypatch.setenv("DD_EXECUTOR", name)
+        assert step_retries() is None
+    monkeypatch.setenv("DD_EXECUTOR", "ray")
+    policy = step_retries()
+    assert policy is not None
+    assert policy.max_retries == 2
 
 
 def test_another_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
