@@ -69,3 +69,9 @@ class StaleReferenceError(DDError):
     """A reference does not agree with the data version Dagster recorded for the same partition."""
 
     exit_code = 6
+
+
+class MachineError(DDError):
+    """The machine failed a command: its disk is full, it has no memory left, or it asked the command to end."""
+
+    exit_code = 7
