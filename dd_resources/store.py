@@ -164,6 +164,14 @@ class ArtefactStore(Files):
         data = self.read_or_none(_reference_path(namespace, asset, partition))
         return None if data is None else Reference.from_json(_parse(data, f"reference {asset} {partition}"))
 
+    def referenced(self, namespace: str) -> set[tuple[str, str]]:
+        """(asset, partition) of every reference of a deployment, by one listing: a look for each would be a request."""
+        self.open()
+        folder = f"references/{namespace}/"
+        stems = [path.removeprefix(folder).removesuffix(".json") for path in self.list(folder[:-1])]
+        pairs = [stem.rpartition("/")[::2] for stem in stems]
+        return {(asset, "" if name == "all" else name.replace("@", "|")) for asset, name in pairs}
+
 
 def manifest_path(recipe_digest: str) -> str:
     """Where a recipe's manifest lies."""
