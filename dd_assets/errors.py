@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_NAME = 200
+"""Characters of an unknown name that a message repeats."""
+
 
 class DDError(Exception):
     """A refusal with a cause and a remedy; the command line prints it as one line and exits with `exit_code`."""
@@ -34,9 +37,10 @@ class UnknownNameError(DDError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """The error for `name`, with the nearest known names as the remedy."""
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return cls(f"unknown {kind} {name!r}", f"{hint}known: {', '.join(known)}")
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        return cls(f"unknown {kind} {shown!r}", f"{hint}known: {', '.join(known)}")
 
 
 class InputError(DDError):

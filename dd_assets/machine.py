@@ -34,6 +34,8 @@ NO_MEMORY = (
     "memoryerror",
     # What Python says of a thread whose stack finds no memory.
     "can't start new thread",
+    # What oneDNN says of a kernel whose code or scratch space finds none.
+    "could not create a primitive",
 )
 """What libraries say, in lower case, when memory is refused to them."""
 TERMINATED = 143

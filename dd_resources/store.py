@@ -203,6 +203,9 @@ def _recompute(manifest: Manifest) -> str:
 
 def _parse(data: bytes, what: str) -> dict[str, Any]:
     try:
-        return json.loads(data)
-    except ValueError as error:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise CorruptArtefactError(f"{what} is not readable JSON: {error}", "delete that file and run again") from error
+    if not isinstance(found, dict):
+        raise CorruptArtefactError(f"{what} holds no JSON object", "delete that file and run again")
+    return found

@@ -21,9 +21,7 @@ KEY = "AKIAFAKEKEY77"
         f"https://host/?a=1&token={KEY}",
     ],
 )
-def test_an_address_with_keys_is_refused_without_repeating_them(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_with_keys_is_refused_without_repeating_them(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"DD_STORE\) holds credentials") as first:
         ArtefactStore(address)
     with pytest.raises(InputError, match="DD_DATA_ROOT holds credentials") as second:
