@@ -19,7 +19,8 @@ from dd_assets.errors import MachineError
 GO_ON = "then run the same command again: nothing committed was lost"
 DISK = {
     "disk is full": f"free space on its disk, {GO_ON}",
-    "disk i/o error": f"check that its disk has space and works, {GO_ON}",
+    # Of a full disk and a broken one, but also where its shared index finds no memory.
+    "disk i/o error": f"check that its disk works and has space, and that memory is left, {GO_ON}",
     "unable to open database file": "check that its disk has space and that this user may write there",
     "readonly database": "make it writable for this user or set DAGSTER_HOME to another place",
     "database is locked": f"end what else writes there, {GO_ON}",
