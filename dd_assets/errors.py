@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000
+"""Characters of a problem; of a longer one the middle is left out."""
 LONGEST_NAME = 200
 """Characters of an unknown name that a message repeats."""
 
@@ -19,9 +21,10 @@ class DDError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        self.problem = problem
+        # What was read may be repeated in it, at any length.
+        self.problem = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 400]} … {problem[-350:]}"
         self.remedy = remedy
-        super().__init__(f"{problem} → {remedy}" if remedy else problem)
+        super().__init__(f"{self.problem} → {remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         # Worker processes send errors back by pickling; the default would pass the joined text as `problem`.
