@@ -11,9 +11,10 @@ import re
 from dd_assets.errors import InputError
 
 CREDENTIALS = re.compile(
-    r"^[a-z][a-z0-9+.-]*://[^/?#]*@|[?&](key|secret|token|password|signature|x-amz-[a-z-]+)=", re.IGNORECASE
+    r"^[a-z][a-z0-9+.-]*://([^/?#]*|[^@]*:[^@]*)@|[?&](key|secret|token|password|signature|x-amz-[a-z-]+)=",
+    re.IGNORECASE,
 )
-"""User information before the host, or a signature in the query."""
+"""User information before the host, also where a key with '/' was not escaped, or a signature in the query."""
 
 
 def without_credentials(address: str, what: str) -> str:

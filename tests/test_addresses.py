@@ -17,6 +17,7 @@ KEY = "AKIAFAKEKEY77"
     [
         f"s3://{KEY}:secret@bucket/prefix",
         f"s3://{KEY}@bucket",
+        f"http://user:{KEY}/abc+xyz@127.0.0.1:9",
         f"http://host/x?X-Amz-Signature={KEY}",
         f"https://host/?a=1&token={KEY}",
     ],
