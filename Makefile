@@ -10,7 +10,7 @@ TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all ui lint format typecheck docs clean
+.PHONY: help install demo test test-slow test-all fuzz faults ui lint format typecheck docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1	\2/' | expand -t 16
@@ -30,6 +30,12 @@ test: $(STAMP) ## the quick tests
 
 test-slow: $(STAMP) ## only the tests that take minutes or start servers
 	$(PYTEST) -m "slow or service"
+
+fuzz: $(STAMP) ## over 100,000 spoiled inputs to everything that reads
+	DD_FUZZ=1 $(PYTEST) -s tests/fuzz
+
+faults: $(STAMP) ## 300 faults in running commands, some half an hour; needs root for the full disk
+	$(TEST_ENV) $(BIN)/python -m tests.faults.campaign --trials 300 --out faults.json
 
 test-all: test test-slow ## every test
 

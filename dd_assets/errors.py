@@ -9,6 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000
+"""Characters of a problem; of a longer one the middle is left out."""
+LONGEST_NAME = 200
+"""Characters of an unknown name that a message repeats."""
+
 
 class DDError(Exception):
     """A refusal with a cause and a remedy; the command line prints it as one line and exits with `exit_code`."""
@@ -16,9 +21,10 @@ class DDError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        self.problem = problem
+        # What was read may be repeated in it, at any length.
+        self.problem = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 400]} … {problem[-350:]}"
         self.remedy = remedy
-        super().__init__(f"{problem} → {remedy}" if remedy else problem)
+        super().__init__(f"{self.problem} → {remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         # Worker processes send errors back by pickling; the default would pass the joined text as `problem`.
@@ -34,9 +40,10 @@ class UnknownNameError(DDError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """The error for `name`, with the nearest known names as the remedy."""
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return cls(f"unknown {kind} {name!r}", f"{hint}known: {', '.join(known)}")
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        return cls(f"unknown {kind} {shown!r}", f"{hint}known: {', '.join(known)}")
 
 
 class InputError(DDError):
@@ -69,3 +76,9 @@ class StaleReferenceError(DDError):
     """A reference does not agree with the data version Dagster recorded for the same partition."""
 
     exit_code = 6
+
+
+class MachineError(DDError):
+    """The machine failed a command: its disk is full, it has no memory left, or it asked the command to end."""
+
+    exit_code = 7

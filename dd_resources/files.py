@@ -17,6 +17,7 @@ from typing import Any
 
 import fsspec
 
+from dd_assets.addresses import without_credentials
 from dd_assets.errors import DDError, StoreError
 
 TEMPORARY = ".tmp"
@@ -44,7 +45,7 @@ class Files:
     """Files below a folder path or an s3:// URL; cheap to create, picklable, usable after fork and spawn."""
 
     def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self.root = root.rstrip("/")
+        self.root = without_credentials(root, "the store (DD_STORE)").rstrip("/")
         self.storage_options = dict(storage_options or {})
         self._local = "://" not in self.root
         if self._local:
@@ -74,6 +75,7 @@ class Files:
         if protocol not in ("s3", "s3a"):
             return self.storage_options
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        without_credentials(endpoint or "", "AWS_ENDPOINT_URL")
         stated = {
             # A cached listing would hide what other machines have written since.
             "use_listings_cache": False,

@@ -140,7 +140,8 @@ def identity() -> dict[str, Any]:
 def has_ended(facts: Mapping[str, Any]) -> bool:
     """True if the process of that `identity` ran on this boot of this machine and is no more."""
     here = bool(_machine()) and facts.get("machine") == _machine()
-    return here and bool(facts.get("started")) and _started(int(facts["process"])) != facts["started"]
+    known = isinstance(facts.get("process"), int) and bool(facts.get("started"))
+    return here and known and _started(facts["process"]) != facts["started"]
 
 
 def newest(files: Files, recipe: str) -> int:
@@ -173,9 +174,10 @@ def _body(facts: Mapping[str, Any], count: int) -> bytes:
 
 def _facts(body: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(body))
-    except ValueError:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 @cache

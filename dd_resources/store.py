@@ -164,6 +164,14 @@ class ArtefactStore(Files):
         data = self.read_or_none(_reference_path(namespace, asset, partition))
         return None if data is None else Reference.from_json(_parse(data, f"reference {asset} {partition}"))
 
+    def referenced(self, namespace: str) -> set[tuple[str, str]]:
+        """(asset, partition) of every reference of a deployment, by one listing: a look for each would be a request."""
+        self.open()
+        folder = f"references/{namespace}/"
+        stems = [path.removeprefix(folder).removesuffix(".json") for path in self.list(folder[:-1])]
+        pairs = [stem.rpartition("/")[::2] for stem in stems]
+        return {(asset, "" if name == "all" else name.replace("@", "|")) for asset, name in pairs}
+
 
 def manifest_path(recipe_digest: str) -> str:
     """Where a recipe's manifest lies."""
@@ -195,6 +203,9 @@ def _recompute(manifest: Manifest) -> str:
 
 def _parse(data: bytes, what: str) -> dict[str, Any]:
     try:
-        return json.loads(data)
-    except ValueError as error:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise CorruptArtefactError(f"{what} is not readable JSON: {error}", "delete that file and run again") from error
+    if not isinstance(found, dict):
+        raise CorruptArtefactError(f"{what} holds no JSON object", "delete that file and run again")
+    return found

@@ -12,19 +12,31 @@ from typing import Any
 
 import click
 
+from dd_assets import machine
 from dd_assets.cli import computing, looking, reporting, sharing, studying
 from dd_assets.errors import DDError
 
 
 class _Refusals(click.Group):
-    """Prints a DDError as one line and exits with its code."""
+    """Prints a DDError, and what a failing machine raises, as one line and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        machine.end_on_sigterm()
         try:
             return super().invoke(ctx)
         except DDError as error:
             click.echo(f"dd-assets: {error}", err=True)
             sys.exit(error.exit_code)
+        except SystemExit as end:
+            if end.code == machine.TERMINATED:
+                click.echo("dd-assets: ended by SIGTERM → the same command goes on from what is stored", err=True)
+            raise
+        except Exception as error:
+            failure = machine.machine_error(error)
+            if failure is None:
+                raise
+            click.echo(f"dd-assets: {failure}", err=True)
+            sys.exit(failure.exit_code)
 
 
 @click.group(cls=_Refusals, context_settings={"help_option_names": ["-h", "--help"]})

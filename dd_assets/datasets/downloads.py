@@ -1,6 +1,7 @@
 """Fetching the datasets that may be fetched, when a person asks for it.
 
-Belongs here: addresses, md5 sums, and calling torchvision's downloaders. Does not belong: reading (readers/); nothing
+Belongs here: addresses, md5 sums, and calling torchvision's downloaders. Does not belong: what an archive
+may hold (archives.py), reading (readers/); nothing
 else in this project downloads data.
 """
 
@@ -10,6 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from dd_assets.datasets.archives import checked_tars, unpack_zip
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.errors import InputError, UnknownNameError
 
@@ -39,7 +41,8 @@ def download(name: str, root: str) -> str:
     place = Path(os.path.expanduser(root))
     try:
         place.mkdir(parents=True, exist_ok=True)
-        DOWNLOADERS[name](place)
+        with checked_tars():
+            DOWNLOADERS[name](place)
     # torchvision states a wrong checksum as RuntimeError; a broken archive raises ValueError or EOFError.
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         remedy = "check the network, the disk and that address, then run the same command again"
@@ -57,11 +60,12 @@ def _archive(loader: str) -> Callable[[Path], None]:
 
 
 def _tiny_imagenet(root: Path) -> None:
-    from torchvision.datasets.utils import download_and_extract_archive
+    from torchvision.datasets.utils import download_url
 
     if not (root / "tiny-imagenet-200" / "val" / "val_annotations.txt").is_file():
         address, md5 = TINY_IMAGENET
-        download_and_extract_archive(address, str(root), md5=md5)
+        download_url(address, str(root), md5=md5)
+        unpack_zip(root / address.rpartition("/")[2], root)
 
 
 DOWNLOADERS: dict[str, Callable[[Path], None]] = {

@@ -15,10 +15,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from dd_assets.addresses import without_credentials
 from dd_assets.errors import DDError, InputError
 
 MAX_DEPTH = 6
 """Folders below a walked one; deeper means a symlink cycle or the wrong folder."""
+MAX_PATH, MAX_PART = 1024, 255
+"""Characters of a relative path and bytes of one part: what file systems and S3 take."""
 REMOTE = ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec")
 """Modules whose exceptions mean that a remote root failed."""
 
@@ -37,6 +40,8 @@ class Found:
 def safe_path(text: str, what: str) -> str:
     """The text if it is a relative path that stays below its root; raises InputError naming `what`."""
     parts = PurePosixPath(text).parts
+    if len(text) > MAX_PATH or any(len(part.encode("utf-8", "replace")) > MAX_PART for part in parts):
+        raise InputError(f"{what} {text[:60]!r}… has {len(text)} characters", f"at most {MAX_PATH}, {MAX_PART} a part")
     if not text or "\\" in text or "\0" in text or text.startswith(("/", "~")) or ".." in parts or "://" in text:
         raise InputError(f"{what} {text!r} is not a path below DD_DATA_ROOT", "write it relative, without '..'")
     return str(PurePosixPath(text))
@@ -46,7 +51,7 @@ class Source:
     """A data root: a local folder, or a URL that fsspec understands such as s3://bucket/prefix."""
 
     def __init__(self, root: str) -> None:
-        self.is_local = "://" not in root
+        self.is_local = "://" not in without_credentials(root, "DD_DATA_ROOT")
         self.given = root
         self.root = os.path.realpath(os.path.expanduser(root)) if self.is_local else root.rstrip("/")
 
@@ -133,10 +138,13 @@ class Source:
             return []
         return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in listed if info["type"] == "directory")
 
-    def read(self, path: str) -> bytes:
-        """A file's bytes; raises InputError if it cannot be read."""
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """A file's bytes; raises InputError if it cannot be read or holds more than `most`."""
         with self.open(path) as file, self._reaching(path):
-            return file.read()
+            data = file.read(-1 if most is None else most + 1)
+        if most is not None and len(data) > most:
+            raise InputError(f"{self.describe(path)} has more than {most} bytes", "replace or remove that file")
+        return data
 
     def open(self, path: str) -> BinaryIO:
         """A file for reading; raises InputError if it cannot be opened."""

@@ -100,7 +100,8 @@ def _parsed(path: Path) -> Any:
 
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Besides its own errors PyYAML lets out what int() and datetime raise, such as for 2001-99-99.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
 
 

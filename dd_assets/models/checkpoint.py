@@ -48,7 +48,10 @@ def read(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"the checkpoint cannot be read: {error}", "give a complete .safetensors file") from error
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    ours = json.loads(header.pop(HEADER_ENTRY, "{}"))
+    try:
+        ours = dict(json.loads(header.pop(HEADER_ENTRY, "{}")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"the checkpoint's metadata is damaged: {error}", "give the file as it was written") from error
     return state, {**header, **ours}
 
 

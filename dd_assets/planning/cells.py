@@ -37,10 +37,11 @@ class Cell:
     @classmethod
     def of(cls, partition: str, overrides: Mapping[str, Any] | None = None) -> Cell:
         """The cell of a partition key such as 'digits' or 'digits|10'; raises UnknownNameError or InputError."""
-        name, _, ipc = partition.partition("|")
+        name, bar, ipc = partition.partition("|")
         chosen = setting(name)
-        if ipc and (not ipc.isdigit() or int(ipc) not in chosen.ipc):
-            raise InputError(f"{name} has no IPC {ipc!r}", f"its IPC values are {list(chosen.ipc)}")
+        # Compared as text: int() takes digits of other scripts and leading zeros, and fails at superscripts.
+        if bar and ipc not in map(str, chosen.ipc):
+            raise InputError(f"{name} has no IPC {ipc[:40]!r}", f"its IPC values are {list(chosen.ipc)}")
         return cls(setting=chosen, ipc=int(ipc or 0), overrides=dict(overrides or {}))
 
 

@@ -23,6 +23,13 @@ DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
 LATE_SECONDS = 120.0
 """A daemon that has given no sign for this long (and its usual 30 s) is not running."""
 LEADERBOARD = "leaderboard"
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""A process can be killed between the record of a run and its start, too."""
 
 
 class NoDaemonError(DDError):
@@ -39,8 +46,7 @@ def mark_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
     Returns their ids. Runs that a daemon started are its to watch (`run_monitoring` in dagster.yaml).
     """
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
-    dead = [run for run in instance.get_runs(unfinished) if has_ended(_process(run))]
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)) if has_ended(_process(run))]
     for run in dead:
         instance.report_run_failed(run, "its process ended without a word (killed, or the machine went down)")
         with contextlib.suppress(NotImplementedError):

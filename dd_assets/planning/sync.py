@@ -17,6 +17,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 from dd_assets.errors import DDError, InputError
+from dd_assets.machine import TERMINATED, names_no_memory, no_memory
 from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
@@ -41,6 +42,16 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 class RunFailedError(DDError):
     """A Dagster run failed; the text is its first step failure."""
+
+
+class RunInterruptedError(DDError):
+    """A Dagster run was asked to end."""
+
+    exit_code = TERMINATED
+
+
+INTERRUPTED = "DagsterExecutionInterruptedError"
+"""What Dagster raises within a step when SIGTERM or SIGINT comes."""
 
 
 @dataclass
@@ -100,7 +111,7 @@ class Sync:
             instance=self.instance, raise_on_error=False, run_config=QUIET, tags=process_tags()
         )
         if not result.success:
-            raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
+            raise _failed(result)
 
     def _refuse_blocked(self, planner: Planner, targets: Sequence[Target], outcome: Outcome, strict: bool) -> None:
         for target in with_upstream(targets):
@@ -197,7 +208,7 @@ class Sync:
             tags=process_tags(),
         )
         if not result.success:
-            raise RunFailedError(_first_failure(result), f"run {result.run_id[:8]} in `make ui` has the details")
+            raise _failed(result)
         for event in result.get_asset_materialization_events():
             value = event.materialization.metadata.get("units_computed")
             outcome.heavy_calls += int(value.value) if value is not None else 0  # type: ignore[arg-type]
@@ -216,6 +227,18 @@ def _job_name(target: Target) -> str:
     if stage.space == "dataset":
         return "datasets_job"
     return f"{STUDIES}_job" if stage.group == STUDIES else f"{stage.tags.get('dd/method', stage.asset)}_job"
+
+
+def _failed(result: dg.ExecuteInProcessResult) -> DDError:
+    """The error for a run that did not succeed."""
+    text = _first_failure(result)
+    if INTERRUPTED in text:
+        return RunInterruptedError(
+            f"ended by SIGTERM or Ctrl-C in {text.split(':', 1)[0]}", "the same command goes on from what is stored"
+        )
+    if names_no_memory(text):
+        return no_memory(text)
+    return RunFailedError(text, f"run {result.run_id[:8]} in `make ui` has the details")
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str:

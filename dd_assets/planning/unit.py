@@ -6,15 +6,47 @@ Does not belong: how any unit is computed (dd_assets/units) or where it is store
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dd_assets.errors import FormatVersionError, VerdictError
+from dd_assets.errors import CorruptArtefactError, DDError, FormatVersionError, VerdictError
 from dd_assets.planning.digests import DIGEST_VERSION, plain, text_digest
 
 MANIFEST_FORMAT = 1
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PATH_PART = re.compile(r"[0-9A-Za-z]{1,64}")
+"""What a digest that becomes part of a path may be at most."""
+
+
+RECIPE: tuple[tuple[str, Any], ...] = (
+    ("unit", str),
+    ("version", int),
+    ("parameters", dict),
+    ("inputs", dict),
+    ("seed", (int, type(None))),
+)
+"""Fields of a recipe and their types."""
+
+
+@contextmanager
+def _stored(what: str) -> Iterator[None]:
+    """Turns what a damaged stored form raises while it is read into CorruptArtefactError."""
+    try:
+        yield
+    except DDError:
+        raise
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        problem = f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
+        raise CorruptArtefactError(f"{what} is damaged: {problem}", "delete that file and run again") from error
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
 
 
 @dataclass(frozen=True)
@@ -145,7 +177,16 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """Read the stored form; raises FormatVersionError for another format, or one without the unit's sources."""
+        """Read the stored form.
+
+        Raises FormatVersionError for another format, or one without the unit's sources; CorruptArtefactError for one
+        whose fields are not what they should be, such as a payload whose name is a path.
+        """
+        with _stored(f"manifest {str(data.get('recipe_digest'))[:12]!r}" if isinstance(data, Mapping) else "manifest"):
+            return cls._from_json(data)
+
+    @classmethod
+    def _from_json(cls, data: Mapping[str, Any]) -> Manifest:
         if data.get("format") != MANIFEST_FORMAT:
             raise FormatVersionError(
                 f"manifest format {data.get('format')!r} is not {MANIFEST_FORMAT}", "use the version that wrote it"
@@ -160,7 +201,16 @@ class Manifest:
         fields = {name: data[name] for name in cls.__dataclass_fields__}
         fields["payloads"] = {name: Payload(**item) for name, item in data["payloads"].items()}
         fields["verdicts"] = tuple(Verdict(**item) for item in data["verdicts"])
-        return cls(**fields)
+        made = cls(**fields)
+        _require(bool(DIGEST.fullmatch(made.recipe_digest)), "its recipe digest is not one")
+        _require(all(DIGEST.fullmatch(item.sha256) for item in made.payloads.values()), "a payload has no sha256")
+        _require(all(isinstance(item.bytes, int) for item in made.payloads.values()), "a payload has no size")
+        _require(all(PATH_PART.fullmatch(source) for source in made.sources.values()), "a source is no digest")
+        _require(isinstance(made.content, str) and isinstance(made.label, str), "its content or label is no text")
+        for name in ("recipe", "summary", "measurements"):
+            _require(isinstance(getattr(made, name), dict), f"its {name} is no mapping")
+        _require(all(isinstance(made.recipe[name], kind) for name, kind in RECIPE), "its recipe is not one")
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,5 +243,12 @@ class Reference:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reference:
-        """Read the stored form."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        """Read the stored form; raises CorruptArtefactError for one whose units are not digests by name."""
+        with _stored("reference"):
+            made = cls(**{name: data[name] for name in cls.__dataclass_fields__})
+            _require(isinstance(made.asset, str) and isinstance(made.partition, str), "its asset is no text")
+            _require(made.units.keys() == made.contents.keys(), "its units and contents differ")
+            _require(all(PATH_PART.fullmatch(digest) for digest in made.units.values()), "a unit is no digest")
+            _require(all(isinstance(content, str) for content in made.contents.values()), "a content is no text")
+            _require(isinstance(made.declared, bool), "it does not say whether it was declared")
+            return made

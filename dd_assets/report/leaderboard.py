@@ -26,12 +26,13 @@ NOT_LABELLERS = ("images", "priors")
 
 def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
     """Every scored cell: (method, student, setting, ipc, reference), in the order of the registries."""
+    there = store.referenced(namespace)
     for entry in settings().values():
         for ipc in entry.ipc:
             for name in METHODS():
                 for student in students():
-                    asset, cell = f"{name}/score_{student}", f"{entry.name}|{ipc}"
-                    reference = store.read_reference(namespace, asset, cell)
+                    target = (f"{name}/score_{student}", f"{entry.name}|{ipc}")
+                    reference = store.read_reference(namespace, *target) if target in there else None
                     if reference is not None:
                         yield name, student, entry.name, ipc, reference
 

@@ -160,19 +160,28 @@ def read_study(path: Path) -> Study:
     where = path.name
     try:
         stated = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
+    try:
+        return _study(where, path.stem, stated)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        problem = " ".join(f"{type(error).__name__} {error}".split())
+        raise InputError(f"{where} is not a study: {problem[:300]}", "compare it with the files beside it") from error
+
+
+def _study(where: str, name: str, stated: Any) -> Study:
+    """A study from the values of its file; what they cannot be raises as it comes."""
     _known(where, stated, FIELDS)
     variants = {
-        str(name): _variant(f"{where}, variant {name}", str(name), own or {})
-        for name, own in stated["variants"].items()
+        str(variant): _variant(f"{where}, variant {variant}", str(variant), own or {})
+        for variant, own in stated["variants"].items()
     }
     grid = _grid(where, stated, {}, variants)
     smaller = stated.get("smaller", {})
-    for name, fields in smaller.items():
-        _known(f"{where}, smaller, {name}", fields, GRID_FIELDS)
+    for data, fields in smaller.items():
+        _known(f"{where}, smaller, {data}", fields, GRID_FIELDS)
     return Study(
-        name=path.stem,
+        name=name,
         title=stated["title"],
         source=stated["source"],
         table=stated.get("table"),
@@ -180,8 +189,8 @@ def read_study(path: Path) -> Study:
         datasets=tuple(stated["datasets"]),
         grid=grid,
         variants=variants,
-        smaller={name: _grid(f"{where}, smaller, {name}", own, stated, variants) for name, own in smaller.items()},
-        stated_cells={name: own["cells"] for name, own in smaller.items()},
+        smaller={data: _grid(f"{where}, smaller, {data}", own, stated, variants) for data, own in smaller.items()},
+        stated_cells={data: own["cells"] for data, own in smaller.items()},
     )
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from dd_assets.errors import CorruptArtefactError, DDError
 from dd_assets.lazy import np
 
 if TYPE_CHECKING:
@@ -45,8 +47,25 @@ def write_columns(columns: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
     return sink.getvalue()
 
 
+@contextmanager
+def _intact(what: str) -> Iterator[None]:
+    """Turns whatever a damaged table makes pyarrow, NumPy and Pillow raise into CorruptArtefactError."""
+    try:
+        yield
+    except DDError:
+        raise
+    except Exception as error:
+        problem = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CorruptArtefactError(f"{what} is damaged: {problem}", "discard it and run again") from error
+
+
 def read_columns(data: bytes) -> dict[str, np.ndarray]:
-    """The inverse of `write_columns`."""
+    """The inverse of `write_columns`; raises CorruptArtefactError for a table that it did not write."""
+    with _intact("a table of columns"):
+        return _columns_of(data)
+
+
+def _columns_of(data: bytes) -> dict[str, np.ndarray]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))
@@ -101,7 +120,15 @@ def write_images(
 
 
 def read_images(data: bytes) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """(images uint8 (N, H, W, C), labels int64 (N,), further columns) of a file made by `write_images`."""
+    """(images uint8 (N, H, W, C), labels int64 (N,), further columns) of a file made by `write_images`.
+
+    Raises CorruptArtefactError for another file.
+    """
+    with _intact("a table of images"):
+        return _images_of(data)
+
+
+def _images_of(data: bytes) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))

@@ -101,3 +101,17 @@ def test_many_are_decoded_in_order_and_the_damaged_one_is_named():
 def test_more_than_the_machine_holds_is_refused_with_the_size():
     with pytest.raises(InputError, match=r"need 1505280 GB"):
         empty(10**10, three_classes(size=224), "t")
+
+
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1)])
+def test_a_picture_so_narrow_that_resizing_it_would_take_gigabytes_is_refused(size: tuple[int, int]) -> None:
+    # 30,000 pixels in a file of some hundred bytes; at 224 px its shorter side of 1 makes the longer 6.7 million.
+    with pytest.raises(InputError, match="too narrow"):
+        decode(encoded(5, size), three_classes(size=224), "x")
+    assert decode(encoded(5, size), SETTING, "x").shape == (8, 8, 3)
+
+
+def test_a_file_of_absurd_length_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dd_assets.datasets.readers.images.MAX_BYTES", 50)
+    with pytest.raises(InputError, match=r"x: \d+ bytes → at most 50"):
+        decode(encoded(5), SETTING, "x")

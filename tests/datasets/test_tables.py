@@ -183,3 +183,16 @@ def test_a_remote_root_without_etags_counts_by_bytes(root):
 def test_an_unknown_kind_of_root_is_refused():
     with pytest.raises(InputError, match="cannot be read: Protocol not known"):
         RawData("nosuch://bucket").fingerprint(PARQUET)
+
+
+def test_a_table_that_would_become_far_larger_than_its_file_is_refused(root, monkeypatch):
+    whole(root)
+    monkeypatch.setattr("dd_assets.datasets.readers.parquet.MAX_ROWS", 3)
+    with pytest.raises(InputError, match=r"train\.parquet: 4 rows, .* at most 3 rows"):
+        read(PARQUET, root)
+    monkeypatch.undo()
+    monkeypatch.setattr("dd_assets.datasets.readers.parquet.FREE_BYTES", 1 << 16)
+    # Ten megabytes of zeros are some hundred bytes of a Parquet file.
+    whole(root, images=[bytes(10 << 20)] * 4)
+    with pytest.raises(InputError, match=r"train\.parquet: 4 rows, .* 20 times its size"):
+        read(PARQUET, root)

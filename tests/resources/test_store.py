@@ -214,6 +214,10 @@ def test_references_are_kept_apart_by_namespace_and_overwritten_in_place(store: 
     store.write_reference("default", two)
     assert store.read_reference("default", "rded/synthetic_images", "digits|10") == two
     assert store.read_reference("default", "rded/synthetic_images", "digits|1") is None
+    board = Reference(asset="leaderboard", partition="", units={"rows": "r"}, contents={"rows": "c"})
+    store.write_reference("default", board)
+    assert store.referenced("default") == {("rded/synthetic_images", "digits|10"), ("leaderboard", "")}
+    assert store.referenced("nobody") == set()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.names import class_folders
-from dd_assets.datasets.readers.images import IMAGE_SUFFIXES, decode_all
+from dd_assets.datasets.readers.images import IMAGE_SUFFIXES, MAX_BYTES, decode_all
 from dd_assets.datasets.readers.layout import Reader, Split, check_labels, missing, option
 from dd_assets.datasets.registry import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
@@ -81,7 +81,7 @@ def read_labelled(setting: Setting, source: Source, found: list[tuple[Found, int
     """Decode labelled files."""
     labels = np.array([label for _, label in found], dtype=np.int64)
     check_labels(setting, labels, where, complete=True)
-    encoded = ((source.read(entry.path), source.describe(entry.path)) for entry, _ in found)
+    encoded = ((source.read(entry.path, MAX_BYTES), source.describe(entry.path)) for entry, _ in found)
     return ImageArrays(decode_all(encoded, len(found), setting, where), labels)
 
 

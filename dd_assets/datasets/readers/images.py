@@ -21,6 +21,8 @@ from dd_assets.errors import InputError
 
 MAX_PIXELS = 64_000_000
 """Images above this are refused: no dataset of the field has them, decompression bombs do."""
+MAX_BYTES = 128_000_000
+"""Encoded images above this are refused: twice what MAX_PIXELS in JPEG at its best quality take."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What may hide behind an image's bytes; Pillow's other, rarer decoders stay out of reach."""
@@ -46,14 +48,19 @@ def decode(data: bytes, setting: Setting, where: str) -> np.ndarray:
     """Image bytes as uint8 (size, size, channels): shorter side resized (bilinear, antialias), centre cropped.
 
     Alpha is dropped and only the first frame is read; raises InputError naming `where` for a damaged or truncated
-    image, one above MAX_PIXELS and one with more than 8 bits per channel.
+    image, one above MAX_BYTES or MAX_PIXELS, one so narrow that resizing it would pass MAX_PIXELS, and one with more
+    than 8 bits per channel.
     """
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{where}: {len(data)} bytes", f"at most {MAX_BYTES} are read")
     # Libraries set this flag for their own files; it would let half an image pass as a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{where}: {image.width} x {image.height} pixels", f"at most {MAX_PIXELS} are read")
+            if setting.size**2 * max(image.size) > MAX_PIXELS * min(image.size):
+                raise InputError(f"{where}: {image.width} x {image.height} is too narrow", "replace or remove it")
             if image.mode in DEEP_MODES:
                 raise InputError(f"{where}: pixels of mode {image.mode}", "convert it to 8 bits per channel")
             return fitted(image, setting)

@@ -21,6 +21,12 @@ from dd_assets.errors import InputError
 
 BATCH = 256
 """Rows read at a time: the encoded bytes of an ImageNet row group would be hundreds of MB."""
+MAX_ROWS = 50_000_000
+"""Three times ImageNet-21k: a column of equal labels takes a few bytes for any number of rows."""
+MAX_EXPANSION = 20
+"""Bytes of a file's columns per byte of the file: encoded pictures do not compress, bombs do a thousandfold."""
+FREE_BYTES = 64 << 20
+"""What the columns of any file may become, whatever its size."""
 
 
 def _split_files(setting: Setting, source: Source, split: str) -> list[Found]:
@@ -72,6 +78,7 @@ def _table(setting: Setting, source: Source, path: str) -> Iterator[Any]:
     where = source.describe(path)
     try:
         with source.open(path) as file, pq.ParquetFile(file) as table:
+            _check_size(table.metadata, source.find(path)[0].size, where)
             schema = table.schema_arrow
             for column in _columns(setting):
                 if column not in schema.names:
@@ -86,6 +93,17 @@ def _table(setting: Setting, source: Source, path: str) -> Iterator[Any]:
     except (OSError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{where} is not a readable Parquet file: {problem}", "copy or export it again") from error
+
+
+def _check_size(metadata: Any, size: int, where: str) -> None:
+    """Raise InputError for a table that would become far larger than its file."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    total = sum(group.total_byte_size for group in groups)
+    if metadata.num_rows > MAX_ROWS or total > max(FREE_BYTES, MAX_EXPANSION * size):
+        raise InputError(
+            f"{where}: {metadata.num_rows} rows, {total / 1e9:.1f} GB from {size / 1e9:.3f} GB",
+            f"at most {MAX_ROWS} rows and {MAX_EXPANSION} times its size are read",
+        )
 
 
 def _labels(setting: Setting, source: Source, path: str) -> np.ndarray:

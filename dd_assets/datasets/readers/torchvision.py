@@ -99,7 +99,7 @@ def _read_split(setting: Setting, name: str, root: Path, train: bool) -> ImageAr
         pixels = np.asarray(loaded.data)
         labels = np.asarray(loaded.targets, dtype=np.int64)
     # torchvision states a failed check as RuntimeError or assert; its parsers of damaged idx files raise the rest.
-    except (RuntimeError, AssertionError, OSError, ValueError, KeyError, EOFError, IndexError) as error:
+    except (RuntimeError, AssertionError, OSError, ValueError, KeyError, EOFError, IndexError, TypeError) as error:
         raise InputError(f"{where}: {' '.join(str(error).split()) or 'damaged'}", _remedy(name)) from error
     if archive.names_its_classes:
         check_classes(setting, loaded.classes, where)

@@ -1,0 +1,69 @@
+"""What a failing machine makes libraries raise, as one line with its cause."""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from dd_assets.machine import TERMINATED, machine_error, names_no_memory
+
+
+def caused(outer: Exception, inner: BaseException) -> Exception:
+    outer.__cause__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full: .*No space left on device → free space"),
+        (caused(RuntimeError("x"), OSError(errno.EDQUOT, "Quota exceeded")), "the disk is full: .*Quota exceeded"),
+        (
+            caused(OperationalError("SELECT 1", {}, Exception()), sqlite3.OperationalError("database or disk is full")),
+            r"Dagster's records in .* cannot be used: .*database or disk is full → free space",
+        ),
+        (
+            caused(ValueError("x"), sqlite3.OperationalError("disk I/O error")),
+            "cannot be used: disk I/O error → check that its disk works and has space",
+        ),
+        (MemoryError(), "out of memory: MemoryError → free memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory: "),
+    ],
+)
+def test_the_cause_is_named_in_one_line(error: Exception, line: str) -> None:
+    found = machine_error(error)
+    assert found is not None
+    assert "\n" not in str(found)
+    assert re.search(line, str(found)), str(found)
+
+
+def test_other_errors_are_none_of_the_machines() -> None:
+    assert machine_error(ValueError("wrong shape")) is None
+    assert machine_error(FileNotFoundError(errno.ENOENT, "no such file")) is None
+    assert not names_no_memory("a memory-mapped file is read")
+
+
+def test_sigterm_unwinds_a_command_and_says_so() -> None:
+    program = (
+        "import os, signal, time\n"
+        "from dd_assets import cli\n"
+        "import click\n"
+        "@cli.main.command()\n"
+        "def slow():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
+        "    finally:\n"
+        "        click.echo('given back')\n"
+        "cli.main(['slow'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == TERMINATED == 128 + signal.SIGTERM
+    assert done.stdout == "given back\n"
+    assert done.stderr == "dd-assets: ended by SIGTERM → the same command goes on from what is stored\n"
