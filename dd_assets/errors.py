@@ -81,4 +81,4 @@ class StaleReferenceError(DDError):
 class MachineError(DDError):
     """The machine failed a command: its disk is full, it has no memory left, or it asked the command to end."""
 
-    exit_code = 7
+    exit_code = 8

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
-from typing import Any
 
 from dd_assets.datasets.registry import Setting, settings
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.methods.contract import OWN_STARTS, Facts, Method
+from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import (
     Cell,
     Space,
     Stage,
-    declared_parameters,
     reference_of,
     run_named,
     starts_of,
@@ -32,20 +30,17 @@ from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generation import (
     generation_assets,
-    generation_inputs,
-    samples_of,
     stated_parameters,
     ungenerated,
 )
-from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.generators import generator_stages
-from dd_assets.planning.influence import INFLUENCE, influence_inputs, influence_stage
-from dd_assets.planning.memory import memory_each, require_fit
+from dd_assets.planning.image_sets import resolve_images
+from dd_assets.planning.influence import INFLUENCE, influence_stage
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
 from dd_assets.planning.studies import study_stages
-from dd_assets.planning.unit import Manifest, Reference, Unit
-from dd_assets.units import dataset, image_set, images, labels, teacher, training
+from dd_assets.planning.unit import Reference, Unit
+from dd_assets.units import dataset, labels, teacher, training
 
 __all__ = ["Cell", "Space", "Stage", "protocols", "stage", "stages", "students", "trainings"]
 
@@ -59,70 +54,6 @@ def _resolve_teacher(cell: Cell, inputs: Mapping[str, Reference], engine: Engine
     source = usable(engine, inputs["dataset"], "dataset")
     found = run_named({"teacher": teacher.plan(cell.setting, source, engine.raw, cell.overrides)}, engine)
     return reference_of("teacher", cell, found, inputs)
-
-
-def _image_inputs(
-    method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine
-) -> list[dict[str, Manifest]]:
-    """Input name to manifest, per draw; a draw starts from the draw of the same number of the images it starts from."""
-    needs, wanted = method.needs, {}
-    if needs.real_images:
-        wanted["dataset"] = usable(engine, inputs["dataset"], "dataset")
-    if method.reads_teacher(parameters):
-        if "teacher" not in inputs:
-            raise InputError(
-                f"{method.name} lets no teacher choose in any recipe, so the graph has no such edge",
-                "a recipe or setting adds it",
-            )
-        wanted["teacher"] = usable(engine, inputs["teacher"], "teacher")
-    for member in method.pool(parameters, facts):
-        wanted[f"committee/{member}"] = usable(engine, inputs["committee"], member)
-        if needs.statistics:
-            wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
-    if needs.priors:
-        wanted["priors"] = usable(engine, inputs["priors"], "priors")
-    if needs.influence:
-        wanted |= influence_inputs(inputs, engine)
-    wanted |= generation_inputs(method, parameters, inputs, engine)
-    start = method.images_of(parameters)
-    if start is None:
-        return [wanted] * method.draws
-    asset = f"{start}/synthetic_images"
-    if asset not in inputs:
-        raise InputError(
-            f"{method.name} does not start from {start} in any recipe, so the graph has no such edge",
-            f"init can be one of {', '.join([*OWN_STARTS, *starts_of(method)])} here; a recipe adds others",
-        )
-    draws = len(inputs[asset].units)
-    return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
-
-
-def _resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
-    described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
-    parameters = declared_parameters(method, cell.setting, cell.overrides)
-    reason = method.reason_against(parameters, described, cell.ipc)
-    if reason:
-        raise InputError(
-            f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
-        )
-    given = _image_inputs(method, parameters, described, inputs, engine)
-    per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
-    wanted = [unit for draw in per_draw for unit in draw]
-    missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
-    if missing:
-        samples = samples_of(method, parameters, inputs, engine)
-        needed = peak_of(method, parameters, described, cell.ipc, cell.setting, samples)
-        require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
-    shards = iter(engine.run(wanted))
-    asset = f"{method.name}/synthetic_images"
-    sets = {}
-    for draw, units in enumerate(per_draw):
-        parts = [next(shards) for _ in units]
-        for part in parts:
-            part.require_usable()
-        label = f"{asset} {cell.partition}"
-        sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
-    return reference_of(asset, cell, run_named(sets, engine), inputs)
 
 
 def protocols(cell: Cell, student: str) -> dict[str, Protocol]:
@@ -211,7 +142,7 @@ def _method_stages(method: Method) -> list[Stage]:
                 *generation_assets(method),
                 *(f"{start}/synthetic_images" for start in starts_of(method)),
             ),
-            resolve=lambda cell, inputs, engine: _resolve_images(method, cell, inputs, engine),
+            resolve=lambda cell, inputs, engine: resolve_images(method, cell, inputs, engine),
             unit_kind=f"images/{name}",
             checks=(
                 ("class_balance", True, "every class has exactly IPC images"),

@@ -1,0 +1,86 @@
+"""The images of one method in one cell: what they are made from, whether they fit, their shards.
+
+Belongs here: from a method and a cell to its image sets. Does not belong: which assets a method reads (graph.py,
+generation.py), synthesis itself (units/images.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dd_assets.errors import InputError
+from dd_assets.methods.contract import OWN_STARTS, Facts, Method
+from dd_assets.planning.cells import Cell, declared_parameters, reference_of, run_named, starts_of, usable
+from dd_assets.planning.engine import Engine
+from dd_assets.planning.generation import generation_inputs, samples_of
+from dd_assets.planning.generation_cost import peak_of
+from dd_assets.planning.influence import influence_inputs
+from dd_assets.planning.memory import memory_each, require_fit
+from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.units import dataset, image_set, images
+
+
+def _image_inputs(
+    method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine
+) -> list[dict[str, Manifest]]:
+    """Input name to manifest, per draw; a draw starts from the draw of the same number of the images it starts from."""
+    needs, wanted = method.needs, {}
+    if needs.real_images:
+        wanted["dataset"] = usable(engine, inputs["dataset"], "dataset")
+    if method.reads_teacher(parameters):
+        if "teacher" not in inputs:
+            raise InputError(
+                f"{method.name} lets no teacher choose in any recipe, so the graph has no such edge",
+                "a recipe or setting adds it",
+            )
+        wanted["teacher"] = usable(engine, inputs["teacher"], "teacher")
+    for member in method.pool(parameters, facts):
+        wanted[f"committee/{member}"] = usable(engine, inputs["committee"], member)
+        if needs.statistics:
+            wanted[f"statistics/{member}"] = usable(engine, inputs["statistics"], member)
+    if needs.priors:
+        wanted["priors"] = usable(engine, inputs["priors"], "priors")
+    if needs.influence:
+        wanted |= influence_inputs(inputs, engine)
+    wanted |= generation_inputs(method, parameters, inputs, engine)
+    start = method.images_of(parameters)
+    if start is None:
+        return [wanted] * method.draws
+    asset = f"{start}/synthetic_images"
+    if asset not in inputs:
+        raise InputError(
+            f"{method.name} does not start from {start} in any recipe, so the graph has no such edge",
+            f"init can be one of {', '.join([*OWN_STARTS, *starts_of(method)])} here; a recipe adds others",
+        )
+    draws = len(inputs[asset].units)
+    return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
+
+
+def resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+    """The image sets of a cell, one per draw; raises InputError where the method cannot apply or would not fit."""
+    described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
+    reason = method.reason_against(parameters, described, cell.ipc)
+    if reason:
+        raise InputError(
+            f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
+        )
+    given = _image_inputs(method, parameters, described, inputs, engine)
+    per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
+    wanted = [unit for draw in per_draw for unit in draw]
+    missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
+    if missing:
+        samples = samples_of(method, parameters, inputs, engine)
+        needed = peak_of(method, parameters, described, cell.ipc, cell.setting, samples)
+        require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
+    shards = iter(engine.run(wanted))
+    asset = f"{method.name}/synthetic_images"
+    sets = {}
+    for draw, units in enumerate(per_draw):
+        parts = [next(shards) for _ in units]
+        for part in parts:
+            part.require_usable()
+        label = f"{asset} {cell.partition}"
+        sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
+    return reference_of(asset, cell, run_named(sets, engine), inputs)
