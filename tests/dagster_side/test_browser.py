@@ -47,7 +47,7 @@ def ended_well(service: Service, **tags: str) -> list[str]:
         runs = service.runs(tags=[{"key": name.replace("_", "/"), "value": value} for name, value in tags.items()])
         return runs if runs and all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in runs) else []
 
-    runs = service.wait_for(found, 90, f"runs with {tags}")
+    runs = service.wait_for(found, 180, f"runs with {tags}")
     assert {run["status"] for run in runs} == {"SUCCESS"}
     return sorted(run["tags"]["dagster/partition"] for run in runs)
 
@@ -81,6 +81,7 @@ def test_one_partition_is_launched_from_the_dialog_and_its_contact_sheet_is_seen
 def see_contact_sheet(view: Any) -> None:
     """The contact sheet is an image that the browser decoded, larger than an icon and not of one colour."""
     view.get_by_text("contact_sheet", exact=True).first.wait_for()
+    view.get_by_text("[Show Markdown]").first.click()
     sheet = view.locator("img[src^='data:image/png']").first
     sheet.wait_for()
     drawn = sheet.evaluate(
@@ -102,15 +103,14 @@ def see_contact_sheet(view: Any) -> None:
 def test_a_backfill_is_launched_from_the_dialog(view: Any, service: Service) -> None:
     view.goto(f"/assets/{IMAGES}")
     materialize(view, [["quick"], ["1", "2"]], "Launch backfill")
-    view.wait_for_url("**/backfills**")
     backfill = service.wait_for(
         lambda: next(
             (run["tags"].get("dagster/backfill") for run in service.runs() if "dagster/backfill" in run["tags"]), ""
         ),
-        60,
+        120,
         "the backfill's first run",
     )
-    service.end_of_backfill(backfill, 90)
+    service.end_of_backfill(backfill, 240)
     assert ended_well(service, dagster_backfill=backfill) == ["quick|1", "quick|2"]
     view.goto(f"/assets/{IMAGES}?view=events&partition=quick%7C2")
     see_contact_sheet(view)
@@ -118,7 +118,7 @@ def test_a_backfill_is_launched_from_the_dialog(view: Any, service: Service) -> 
 
 def test_a_failed_verdict_says_what_is_wrong(view: Any, service: Service) -> None:
     (run,) = service.runs(tags=[{"key": "dagster/partition", "value": "hopeless"}])
-    assert service.end_of(run["runId"]) == "FAILURE"
+    assert service.end_of(run["runId"], 300) == "FAILURE"
     view.goto("/assets/teacher?view=checks")
     view.get_by_text("accuracy_above_floor", exact=True).first.click()
     view.get_by_text("floor 100.00% (wrong class order or normalisation").first.wait_for()
