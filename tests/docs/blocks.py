@@ -45,9 +45,7 @@ def pages() -> list[str]:
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page, in order."""
     text = (PROJECT / page).read_text("utf-8")
-    return [
-        Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2]) for found in FENCE.finditer(text)
-    ]
+    return [Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2]) for found in FENCE.finditer(text)]
 
 
 def runnable(page: str) -> list[Block]:
