@@ -91,7 +91,7 @@ def starts(methods: Mapping[str, Method], parameters: Any, base: Method) -> list
     ]
     own = [start for start in OWN_STARTS if start == "noise"]
     wanted = [start for start in dict.fromkeys([*own, *free]) if start not in (parameters.init, base.name)]
-    return [Composition(name=f"{base.name}_from_{s}", base=base.name, parameters={"init": start}) for start in wanted]
+    return [Composition(name=f"{base.name}_from_{s}", base=base.name, parameters={"init": s}) for s in wanted]
 
 
 def _any(entry: Method) -> Any:

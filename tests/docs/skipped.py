@@ -1,6 +1,7 @@
 """Commands in the documentation that no test runs from there, each with the reason.
 
-Belongs here: the list alone, by page and the beginning of a block's first line. An entry whose block is gone fails a test, so that it cannot outlive its reason.
+Belongs here: the list alone, by page and the beginning of a block's first line. An entry whose block is gone fails a
+test, so that it cannot outlive its reason.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SKIPPED: dict[tuple[str, str], str] = {
     ("docs/your-own-method.md", "pip install"): (
         "changes the environment; tests/sharing/test_plugins.py does the rest with a package that counts as installed"
     ),
+    ("examples/README.md", "dd-assets sync"): "five CPU-minutes; tests/docs/test_examples.py runs it on small settings",
     ("examples/nearest_mean/README.md", "pip install"): (
         "changes the environment; tests/sharing/test_plugins.py, as above"
     ),
