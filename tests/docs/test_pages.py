@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,9 +36,11 @@ def test_the_commands_of_a_page_work_as_written(page: str, tmp_path: Path) -> No
 
 
 def test_what_is_skipped_is_still_there() -> None:
-    firsts = {page: [block.first for block in runnable(page)] for page in pages()}
-    stale = [key for key in SKIPPED if sum(first.startswith(key[1]) for first in firsts.get(key[0], ())) != 1]
-    assert not stale, f"these name no block, or several: {stale}"
+    found = [(page, block.first) for page in pages() for block in runnable(page)]
+    for where, start in SKIPPED:
+        named = [page for page, first in found if fnmatch(page, where) and first.startswith(start)]
+        assert named, f"nothing begins with {start!r} in {where}"
+        assert len(named) == len(set(named)), f"{start!r} names several blocks of a page"
     assert all(SKIPPED.values())
 
 
@@ -44,6 +48,17 @@ def test_what_is_skipped_is_still_there() -> None:
 def test_no_command_hides_in_a_fence_that_is_not_run(page: str) -> None:
     hidden = [f"{page}:{one.line}" for one in blocks(page) if not one.language and COMMANDS.search(one.text)]
     assert not hidden, f"mark them as sh: {hidden}"
+
+
+def test_the_selections_of_the_method_pages_name_what_there_is() -> None:
+    from dd_assets.methods.registry import METHODS
+
+    for page in pages():
+        for block in runnable(page) if page.startswith("docs/methods/") else ():
+            words = shlex.split(block.text)
+            assert words[:3] == ["dd-assets", "sync", "--select"], block
+            assert words[3].removeprefix("group:") in METHODS(), block
+            assert words[4:] == ["--partition", "digits|10"], block
 
 
 @pytest.mark.parametrize("page", pages())
