@@ -1,7 +1,7 @@
 """The picture of the asset graph in the README, drawn from the stages themselves.
 
 Belongs here: laying out a part of the graph as SVG. Does not belong: charts of results (chart.py, plots.py).
-Run `python -m dd_assets.report.graph_picture > docs/pictures/graph.svg`; a test compares the file with what this prints.
+Run `python -m dd_assets.report.graph_picture > docs/pictures/graph.svg`; a test compares the two.
 """
 
 from __future__ import annotations

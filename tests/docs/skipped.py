@@ -1,7 +1,7 @@
 """Commands in the documentation that no test runs from there, each with the reason.
 
-Belongs here: the list alone, by page (or pattern) and the beginning of a block's first line. An entry whose block is gone fails a
-test, so that it cannot outlive its reason.
+Belongs here: the list alone, by page (or pattern) and the beginning of a block's first line. An entry whose
+block is gone fails a test, so that it cannot outlive its reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SKIPPED: dict[tuple[str, str], str] = {
     (
         "docs/methods/*.md",
         "dd-assets sync",
-    ): "hours in all; the selections are looked up, and the demo runs all methods",
+    ): "hours in all; test_pages.py looks the selections up",
     ("docs/your-own-method.md", "pip install"): (
         "changes the environment; tests/sharing/test_plugins.py does the rest with a package that counts as installed"
     ),
