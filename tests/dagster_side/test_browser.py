@@ -66,7 +66,14 @@ def test_the_lineage_is_browsed_from_images_to_what_they_read(view: Any) -> None
 
 def test_the_description_names_paper_formula_and_code(view: Any) -> None:
     view.goto("/assets/sre2l/synthetic_images")
-    for text in ("arXiv 2306.13092", "VILA-Lab/SRe2L", "r_bn", "What differs here"):
+    for text in (
+        "arXiv 2306.13092",
+        "VILA-Lab/SRe2L",
+        "r_bn",
+        "What differs here",
+        "docs/methods/sre2l.md",
+        "distillation",
+    ):
         view.get_by_text(text).first.wait_for()
 
 
