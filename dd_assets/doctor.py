@@ -9,9 +9,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from dd_assets.errors import DDError
+from dd_assets.errors import DDError, InputError
 
 
 def examine() -> list[dict[str, Any]]:
@@ -26,6 +27,24 @@ def examine() -> list[dict[str, Any]]:
         *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
     ]
     return [_row(name, check) for name, check in checks]
+
+
+def examine_folder(folder: str, target: str | None) -> list[dict[str, Any]]:
+    """One row per finding on a folder of images below DD_DATA_ROOT; with `target` a suggested setting is written there.
+
+    Raises InputError for another layout than <folder>/<split>/<class>, or where `target` exists.
+    """
+    from dd_assets.datasets.survey import as_yaml, rows, survey
+
+    if target and Path(target).exists():
+        raise InputError(f"{target} exists", "name a new file; nothing is written over")
+    found = survey(os.environ.get("DD_DATA_ROOT", ""), folder)
+    listed = [{"check": what, "ok": ok, "detail": detail} for what, ok, detail in rows(found)]
+    if target:
+        name = Path(folder).name.replace(" ", "_")
+        Path(target).write_text(as_yaml(name, found), encoding="utf-8")
+        listed.append({"check": "setting", "ok": True, "detail": f"{name}, written to {target}; set DD_DATASETS to it"})
+    return listed
 
 
 def _row(name: str, check: Callable[[], str]) -> dict[str, Any]:

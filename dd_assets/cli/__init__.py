@@ -1,7 +1,7 @@
 """The `dd-assets` command.
 
 Belongs here: the command group and how refusals end it. Does not belong: any command (computing.py, looking.py,
-reporting.py, sharing.py, studying.py), or anything that a Dagster run or a library user would also need.
+reporting.py, sharing.py, studying.py, sweeping.py), or anything that a Dagster run or a library user would also need.
 Heavy imports happen inside the commands, so that `--help` and listings stay quick.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from dd_assets import machine
-from dd_assets.cli import computing, looking, reporting, sharing, studying
+from dd_assets.cli import computing, looking, reporting, sharing, studying, sweeping
 from dd_assets.errors import DDError
 
 
@@ -44,6 +44,6 @@ def main() -> None:
     """Dataset distillation as data assets."""
 
 
-for module in (computing, looking, reporting, sharing, studying):
+for module in (computing, looking, reporting, sharing, studying, sweeping):
     for command in module.COMMANDS:
         main.add_command(command)

@@ -23,6 +23,7 @@ from dd_assets.cli.common import (
     show,
     targets_of,
 )
+from dd_assets.errors import InputError
 
 if TYPE_CHECKING:
     from dd_assets.planning.plan import Target
@@ -102,12 +103,16 @@ def students(as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--folder", help="Look at a folder of images below DD_DATA_ROOT instead, and suggest a setting for it.")
+@click.option("--yaml", "target", help="With --folder: write the suggested setting to this new file.")
 @as_json_option
-def doctor(as_json: bool) -> None:
+def doctor(folder: str | None, target: str | None, as_json: bool) -> None:
     """Check the store, the raw data, the device and the instance, without computing anything."""
-    from dd_assets.doctor import examine
+    from dd_assets.doctor import examine, examine_folder
 
-    rows = examine()
+    if target and not folder:
+        raise InputError("--yaml needs --folder", "name the folder of images that the setting is for")
+    rows = examine_folder(folder, target) if folder else examine()
     show(rows, ("check", "ok", "detail"), as_json, "Doctor")
     if not all(row["ok"] for row in rows):
         sys.exit(1)

@@ -3,14 +3,16 @@
 Belongs here: finding every recipe in the package and in plug-ins; light, no torch. Does not belong: the methods.
 
 A method is a package `dd_assets.methods.<name>` whose `recipe.py` exports METHOD (and VARIANTS, if some of its
-parameter choices deserve rows of their own), or an entry point of the group
-`dd_assets.methods` in any installed distribution that loads a `Method`.
+parameter choices deserve rows of their own), an entry point of the group
+`dd_assets.methods` in any installed distribution that loads a `Method`, or a recipe file in the folder that DD_RECIPES
+names (dd_assets/sweeps/compositions.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
@@ -40,7 +42,8 @@ def METHODS() -> dict[str, Method]:  # a constant in all but the time at which i
     """Every method by name, sorted; raises InputError where a declaration is not a Method or a name is taken."""
     found: dict[str, Method] = {}
     origins: dict[str, str] = {}
-    for origin, declared in _declared():
+
+    def add(origin: str, declared: object) -> None:
         if not isinstance(declared, Method):
             raise InputError(f"{origin} declares no Method", "export METHOD = Method(...) from its recipe.py")
         if declared.name in found:
@@ -49,6 +52,15 @@ def METHODS() -> dict[str, Method]:  # a constant in all but the time at which i
                 "rename one of them",
             )
         found[declared.name], origins[declared.name] = declared, origin
+
+    for origin, declared in _declared():
+        add(origin, declared)
+    folder = os.environ.get("DD_RECIPES")
+    if folder:
+        from dd_assets.sweeps.compositions import composed
+
+        for origin, declared in composed(folder, dict(found)):
+            add(origin, declared)
     return dict(sorted(found.items()))
 
 

@@ -128,6 +128,8 @@ def _method_stages(method: Method) -> list[Stage]:
     name, further = method.name, _label_assets(settings().values())
     tags = {"dd/method": name, "dd/family": method.family}
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
+    if method.synthesis.startswith("dd_assets."):
+        text += f"\n\nParameters for every dataset: docs/methods/{method.variant_of or name}.md"
     needs = method.needs
     teacher = any(method.reads_teacher(parameters) for parameters in stated_parameters(method))
     read = {"teacher": teacher, "committee": needs.committee, "statistics": needs.statistics}

@@ -21,7 +21,7 @@ from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import dataset, image_set, images
 
 
-def _image_inputs(
+def image_inputs(
     method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine
 ) -> list[dict[str, Manifest]]:
     """Input name to manifest, per draw; a draw starts from the draw of the same number of the images it starts from."""
@@ -66,7 +66,7 @@ def resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], 
         raise InputError(
             f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
         )
-    given = _image_inputs(method, parameters, described, inputs, engine)
+    given = image_inputs(method, parameters, described, inputs, engine)
     per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
     wanted = [unit for draw in per_draw for unit in draw]
     missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)

@@ -55,7 +55,7 @@ def method_page(method: Method, variants: Sequence[Method] = ()) -> str:
         f"| reads | {_cell('; '.join(reads)) or 'nothing but the number of classes'} |",
         f"| draws | {method.draws} |",
         "",
-        "```",
+        "```sh",
         f"dd-assets sync --select 'group:{method.name}' --partition 'digits|10'",
         "```",
         "",

@@ -37,3 +37,13 @@ def test_the_asset_graph_is_the_recorded_one(snapshot: SnapshotAssertion) -> Non
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == snapshot
+
+
+def test_every_asset_can_be_materialized_and_says_who_answers_for_it() -> None:
+    """An asset that is only named as an input has no owner and no description, and stands in the UI all the same."""
+    from dd_assets.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    assert [key for key, node in nodes.items() if not node.is_materializable] == []
+    assert [key for key, node in nodes.items() if not (node.owners and node.description and node.kinds)] == []
