@@ -9,7 +9,7 @@ import base64
 
 import dagster as dg
 
-from dd_assets.assets.shell import asset_key
+from dd_assets.assets.shell import OWNERS, asset_key
 from dd_assets.errors import DDError
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.digests import text_digest
@@ -30,6 +30,7 @@ def build() -> list[dg.AssetsDefinition]:
         key=embedding.ASSET,
         deps=["dataset", "teacher", *(asset_key(f"{name}/synthetic_images") for name in names)],
         group_name="report",
+        owners=OWNERS,
         kinds={"parquet"},
         code_version=str(kind_of("embedding").version),
         description="One joint t-SNE of teacher features, seeded and stored: real images (train and test) and those of"
