@@ -17,6 +17,8 @@ SKIPPED: dict[tuple[str, str], str] = {
         "the reader's own folder; docs/tutorials/your-own-dataset.md does the same with a real one"
     ),
     ("docs/deploy.md", "cp deploy/example.env"): "needs Docker",
+    ("docs/deploy.md", "pip install -c constraints.txt"): "needs a cluster; tests/dagster_side/test_ray.py starts one",
+    ("docs/deploy.md", "export DD_STORE=s3://artefacts/dd DD_EXECUTOR"): "needs a cluster, as above",
     ("docs/studies.md", "dd-assets study rd3_table_6   "): (
         "minutes of training, and CIFAR-10's files; tests/planning/test_studies.py computes a small study"
     ),
