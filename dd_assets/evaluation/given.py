@@ -64,10 +64,10 @@ def check(training: Training, model: nn.Module) -> None:
     if soft and protocol.label_storage == "online" and training.labeller is None:
         raise InputError("online soft labels need the teacher")
     if soft and protocol.label_storage == "stored":
-        rows = protocol.epochs * len(images)
+        rows = protocol.labelled_epochs * len(images)
         if training.logits is None or training.logits.ndim != 2 or len(training.logits) != rows:
             shape = None if training.logits is None else training.logits.shape
-            raise InputError(f"stored logits have shape {shape}", f"{rows} rows expected (epochs x images)")
+            raise InputError(f"stored logits have shape {shape}", f"{rows} rows expected (labelled epochs x images)")
     _check_weights(training.weights, len(images))
     if 1 in (training.batch, len(images) % training.batch):
         _probe_single(model, images)

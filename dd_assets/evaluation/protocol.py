@@ -103,6 +103,12 @@ class Protocol:
     """Views per part; 0 is the whole batch. CV-DD: halves of 8."""
     label_dropout: bool = later(False)
     """True keeps the labellers' dropout on under batch statistics, as CV-DD's relabelling in train mode does."""
+    label_codec: Literal["fp16", "int8"] = later("fp16")
+    """How stored logits are kept (label_codecs.py): two bytes each, or one and four per row."""
+    label_top_k: int = later(0)
+    """Above 0 only so many of a view's largest logits are stored, and the softmax is over those (LPQLD)."""
+    label_epochs: int = later(0)
+    """Above 0 only so many epochs' views are labelled; training goes through them again and again (LPLD)."""
     loss: Literal["kl", "mse_gt", "dkd", "nkd", "lskd", "crld"] = later("kl")
     """mse_gt: MSE of raw logits + gamma CE with the base image's label, un-mixed (G-VBSM, EDC; RD3 section 4.4); the
     others are RD3 Table 18's (losses_kd.py) and carry their papers' T^2. crld sees a second, strong view of each image,
@@ -166,6 +172,14 @@ class Protocol:
                 "protocol: crld's strong views have no stored labels, and no parts of a batch",
                 "set `label_storage: online` and `label_batch_norm: running`",
             )
+        if min(self.label_top_k, self.label_epochs) < 0 or (self.label_top_k and self.label_codec != "fp16"):
+            raise InputError(
+                f"protocol: label_top_k={self.label_top_k}, label_epochs={self.label_epochs},"
+                f" label_codec={self.label_codec}",
+                "neither number is negative, and what is kept of a row is fp16",
+            )
+        if self.label_top_k and self.loss != "kl":
+            raise InputError(f"protocol: {self.loss} needs every logit, label_top_k keeps some", "set `loss: kl`")
         if self.dkd_warmup < 1 or not 0 <= self.ema < 1 or not self.temperature > 0:
             raise InputError(
                 f"protocol: dkd_warmup={self.dkd_warmup}, ema={self.ema}, temperature={self.temperature}",
@@ -182,6 +196,17 @@ class Protocol:
             micro_batch=self.label_micro_batch,
             dropout=self.label_dropout,
         )
+
+    @property
+    def labelled_epochs(self) -> int:
+        """How many epochs' views have labels of their own."""
+        return min(self.label_epochs or self.epochs, self.epochs)
+
+    def bytes_per_view(self, classes: int) -> int:
+        """Bytes of one view's stored logits before compression."""
+        if self.label_top_k:
+            return 4 * self.label_top_k
+        return classes + 4 if self.label_codec == "int8" else 2 * classes
 
     def for_labels(self, mode: LabelMode, committee: tuple[str, ...] = ()) -> Protocol:
         """The protocol of one label mode: hard labels come from nobody, a committee by name from the setting's members.
@@ -206,8 +231,14 @@ class Protocol:
 
         crld, which cannot have stored labels, gives way to kl.
         """
-        loss = {name: _defaults()[name] for name in _SOFT_ONLY if self.loss == "crld" and name not in _LABELLING}
+        loss = {
+            name: _defaults()[name]
+            for name in _SOFT_ONLY
+            if self.loss == "crld" and name not in (*_LABELLING, *_LABEL_BYTES)
+        }
+        whole = {name: _defaults()[name] for name in _LABEL_BYTES}
         changes = {"label_storage": "stored", "labeller": "teacher", "label_pool": (), "label_mix": "mean", **loss}
+        changes |= whole
         return replace(self, label="soft", **changes)
 
     def for_student(self, same_architecture: bool, images: int, student: str = "") -> Protocol:
@@ -246,6 +277,7 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "label_mix": ("labeller", ("committee",)),
     "label_micro_batch": ("label_batch_norm", ("batch",)),
     "label_dropout": ("label_batch_norm", ("batch",)),
+    **{name: ("label_storage", ("stored",)) for name in ("label_codec", "label_top_k", "label_epochs")},
     "gamma": ("loss", ("mse_gt",)),
     "kd_target": ("loss", _KD),
     "kd_ce": ("loss", _KD),
@@ -259,7 +291,13 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Field to the field and the values without which it has no effect."""
 _LABELLING = ("labeller", "label_pool", "label_mix", "label_batch_norm", "label_micro_batch", "label_dropout")
-_SOFT_ONLY = (*_LABELLING, "loss", *(name for name, (owner, _) in _ONLY_WITH.items() if owner == "loss"))
+_LABEL_BYTES = ("label_codec", "label_top_k", "label_epochs")
+_SOFT_ONLY = (
+    *_LABELLING,
+    *_LABEL_BYTES,
+    "loss",
+    *(name for name, (owner, _) in _ONLY_WITH.items() if owner == "loss"),
+)
 
 
 @cache

@@ -23,6 +23,7 @@ from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
 from dd_assets.evaluation.given import Training, check
 from dd_assets.evaluation.kd_terms import Truth, kd_loss
+from dd_assets.evaluation.label_codecs import epoch_sources
 from dd_assets.evaluation.labellers import Labeller, labeller_of, micro_batches
 from dd_assets.evaluation.losses import hard_cutmix, mse_gt, soft_kl
 from dd_assets.evaluation.optimiser import Average, learning_rate, prepare_moments, student_optimiser
@@ -68,6 +69,7 @@ class _Run:
             training.labeller.to(device)
         self.optimiser = student_optimiser(self.model, protocol)
         self.average = Average(self.model, protocol.ema)
+        self.sources = epoch_sources(protocol, training.view_seed)
         self.layer_seeds = words(protocol.epochs, training.view_seed, "layers")
         self.epoch = 0
         self.evaluated = protocol.evaluated_epochs()
@@ -104,13 +106,13 @@ class _Run:
                 tensor.copy_(torch.from_numpy(np.asarray(state[name])))
         self.accuracy, self.epoch = np.array(state["curve/accuracy"]), int(state["epoch"])
 
-    def targets(self, schedule: ViewSchedule, span: range) -> Tensor | None:
+    def targets(self, span: range) -> Tensor | None:
         """Stored logits of the span on the device, float32 (V, classes); None for hard or online labels."""
         table, protocol = self.training.logits, self.training.protocol
         if table is None or protocol.label != "soft" or protocol.label_storage != "stored":
             return None
-        first = span[0] * len(self.images)
-        rows = np.ascontiguousarray(table[first : first + len(schedule)])
+        count = len(self.images)
+        rows = np.concatenate([table[source * count : (source + 1) * count] for source in self.sources[list(span)]])
         return torch.from_numpy(rows).to(self.device).float()
 
     def seed_layers(self, epoch: int) -> None:
@@ -192,10 +194,12 @@ class _Run:
         """Train the epochs of `span` that are not done yet; views are rendered together where they are small."""
         training, protocol = self.training, self.training.protocol
         count, size = self.images.shape[:2]
-        schedule = span_geometry(protocol.views, count, size, training.batch, training.view_seed, span)
+        sources = self.sources[list(span)].tolist()
+        schedule = span_geometry(protocol.views, count, size, training.batch, training.view_seed, sources)
+        batches = len(schedule.n) // len(span)
         small = len(schedule) * size**2 <= SPAN_PIXELS
         rendered = render(self.images, schedule, training.normalisation) if small else None
-        logits, starts = self.targets(schedule, span), schedule.starts()
+        logits, starts = self.targets(span), schedule.starts()
         partner = np.repeat(starts[:-1], schedule.n) + schedule.mix_slot
         base, pasted = (
             torch.from_numpy(ids.astype(np.int64)).to(self.device)
@@ -206,15 +210,16 @@ class _Run:
             self.seed_layers(epoch)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(protocol, epoch)
-            for batch in np.flatnonzero(schedule.batch_epoch == epoch):
+            first = (epoch - span[0]) * batches
+            for batch in range(first, first + batches):
                 rows = slice(starts[batch], starts[batch + 1])
                 if rendered is None:
-                    inputs = render(self.images, schedule, training.normalisation, int(batch))
+                    inputs = render(self.images, schedule, training.normalisation, batch)
                 else:
                     inputs = rendered[rows]
-                target = self.online(inputs, schedule, int(batch)) if logits is None else logits[rows]
+                target = self.online(inputs, schedule, batch) if logits is None else logits[rows]
                 truth = Truth(base=base[rows], pasted=pasted[rows], lam=float(schedule.lam[batch]))
-                self.step(inputs, target, truth, self.strong(inputs, schedule, int(batch)))
+                self.step(inputs, target, truth, self.strong(inputs, schedule, batch))
             self.finish_epoch()
 
     def finish_epoch(self) -> None:

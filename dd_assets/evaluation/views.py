@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -196,7 +197,7 @@ def epoch_spans(images: int, size: int, epochs: int) -> list[range]:
     return [range(first, min(first + step, epochs)) for first in range(0, epochs, step)]
 
 
-def span_geometry(views: Views, images: int, size: int, batch: int, seed: int, span: range) -> ViewSchedule:
+def span_geometry(views: Views, images: int, size: int, batch: int, seed: int, span: Sequence[int]) -> ViewSchedule:
     """The schedule of the epochs in `span`, one after the other."""
     parts = [epoch_geometry(views, images, size, batch, seed, epoch) for epoch in span]
     arrays = [item.name for item in fields(ViewSchedule) if item.name not in ("size", "factor", "views")]

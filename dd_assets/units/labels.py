@@ -59,13 +59,15 @@ def plan(
         parameters={
             "views": protocol.views,
             "batch": protocol.batch,
-            "epochs": protocol.epochs,
+            "epochs": protocol.labelled_epochs,
             "storage": protocol.label_storage,
             "precision": protocol.precision,
             "normalisation": setting.normalisation,
             "size": setting.size,
             "classes": len(setting.classes),
             **({"labelling": labelling} if labelling else {}),
+            **({"codec": protocol.label_codec} if protocol.label_codec != "fp16" else {}),
+            **({"top_k": protocol.label_top_k} if protocol.label_top_k else {}),
         },
         inputs={name: manifest.content for name, manifest in inputs.items()},
         sources={name: manifest.recipe_digest for name, manifest in inputs.items()},
@@ -102,11 +104,12 @@ def typed_labelling(stated: Any) -> Labelling:
 
 
 def estimated_bytes(images: int, classes: int, protocol: Protocol) -> int:
-    """Upper estimate of a table's bytes: a row per batch and, unless online, fp16 logits and geometry per view."""
-    rows = FILE_BYTES + 32 * protocol.epochs * -(-images // protocol.batch)
+    """Upper estimate of a table's bytes: a row per batch and, unless online, logits and geometry per view."""
+    epochs = protocol.labelled_epochs
+    rows = FILE_BYTES + 32 * epochs * -(-images // protocol.batch)
     if protocol.label_storage == "online":
         return rows
-    return rows + int(FILE_BYTES + images * protocol.epochs * (2 * classes + 15.1))
+    return rows + int(FILE_BYTES + images * epochs * (protocol.bytes_per_view(classes) + 15.1))
 
 
 def typed_views(stated: Any) -> Views:
@@ -122,6 +125,7 @@ def typed_normalisation(stated: Any) -> Normalisation:
 def compute(unit: Unit, work: Work) -> Product:
     """Draw the geometry; for stored labels run the labelling networks on every view."""
     from dd_assets.evaluation import labels
+    from dd_assets.evaluation.label_codecs import encode
 
     given = unit.parameters
     images, base = image_set.load(work)
@@ -133,7 +137,7 @@ def compute(unit: Unit, work: Work) -> Product:
     verdicts: tuple[Verdict, ...] = ()
     summary: dict[str, Any] = {"views": len(images) * epochs, "batches": len(batches["epoch"])}
     if given["storage"] == "stored":
-        table["logits"] = labels.compute_logits(
+        logits = labels.compute_logits(
             load_labeller(work, typed_labelling(given.get("labelling", {}))),
             images,
             views,
@@ -144,18 +148,19 @@ def compute(unit: Unit, work: Work) -> Product:
             device=work.device,
             precision=given["precision"],
         )
+        table |= encode(logits, given.get("codec", "fp16"), given.get("top_k", 0))
         payloads[VIEWS] = write_columns(table)
-        verdicts = _verdicts(table, len(images) * epochs)
-        summary["base_agreement"] = float((table["logits"].argmax(1) == base[table["image_id"]]).mean())
+        verdicts = _verdicts(logits, len(images) * epochs)
+        summary["base_agreement"] = float((logits.argmax(1) == base[table["image_id"]]).mean())
     for name, values in (table | {f"batch/{key}": item for key, item in batches.items()}).items():
         hasher.array(name, values)
     return Product(content=hasher.hexdigest(), payloads=payloads, verdicts=verdicts, summary=summary)
 
 
-def _verdicts(table: dict[str, np.ndarray], expected: int) -> tuple[Verdict, ...]:
-    finite = bool(np.isfinite(table["logits"]).all())
-    rows = len(table["logits"])
-    spread = float(table["logits"].astype(np.float32).std())
+def _verdicts(logits: np.ndarray, expected: int) -> tuple[Verdict, ...]:
+    finite = bool(np.isfinite(logits).all())
+    rows = len(logits)
+    spread = float(logits.astype(np.float32).std())
     return (
         Verdict(name="finite_logits", passed=finite, blocking=True, message=f"logit standard deviation {spread:.3g}"),
         Verdict(
@@ -169,19 +174,21 @@ def _verdicts(table: dict[str, np.ndarray], expected: int) -> tuple[Verdict, ...
 
 
 def load_logits(work: Work, images: int, input_name: str = "labels") -> np.ndarray | None:
-    """The stored logits, fp16 (views, classes), or None where labels are found online.
+    """The stored logits (views, classes), fp16 or decoded to float32, or None where labels are found online.
 
     Either way the geometry that the table was made for is first compared with the one regenerated now; InputError if
     they differ.
     """
     from dd_assets.evaluation import labels
+    from dd_assets.evaluation.label_codecs import decode, label_columns
 
     manifest = work.input(input_name)
     given, seed = manifest.recipe["parameters"], manifest.recipe["seed"]
     stored = given["storage"] == "stored"
     table = read_columns(work.store.read(manifest, VIEWS)) if stored else None
     batches = read_columns(work.store.read(manifest, BATCHES))
-    logits = None if table is None else table.pop("logits")
+    stored_as = {} if table is None else {name: table.pop(name) for name in label_columns() if name in table}
+    logits = decode(stored_as, given["classes"]) if stored_as else None
     labels.replay_check(
         table,
         batches,

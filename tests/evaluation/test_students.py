@@ -360,3 +360,35 @@ def test_a_batch_larger_than_the_set_is_the_whole_set() -> None:
 def test_inputs_that_do_not_fit_are_refused(protocol: Protocol, changes: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         run(protocol, **changes)
+
+
+def test_labelled_epochs_come_back_with_their_own_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of one epoch on views of another would be noise: every target is the teacher's answer to its input."""
+    from dd_assets.evaluation import students
+
+    protocol = replace(SOFT, epochs=7, label_epochs=3)
+    train, teacher, off = two_tone(20, seed=0), convnet(1, 2, seed=9).eval(), []
+    shape = {"batch": protocol.batch, "epochs": 3, "seed": 5}
+    table = compute_logits(teacher, train.images, protocol.views, GREY, **shape)
+    whole = students._Run.step
+
+    def checked(own: Any, inputs: torch.Tensor, target: torch.Tensor, *rest: Any) -> None:
+        with torch.no_grad():
+            off.append(float((teacher(inputs) - target).abs().max()))
+        whole(own, inputs, target, *rest)
+
+    monkeypatch.setattr(students._Run, "step", checked)
+    run(protocol, logits=table)
+    assert len(off) == 7 * 3
+    assert max(off) < 0.01
+    with pytest.raises(InputError, match="60 rows expected"):
+        run(protocol, logits=np.concatenate([table, table]))
+
+
+def test_resuming_in_a_later_pass_gives_the_same_bits() -> None:
+    protocol = replace(SOFT, label_epochs=3)
+    table = soft_table(replace(protocol, epochs=3), two_tone(20, seed=0))
+    memory = Memory(kill_after=4)
+    with pytest.raises(Interrupted):
+        run(protocol, logits=table, checkpoints=memory)
+    assert same(run(protocol, logits=table, checkpoints=memory), run(protocol, logits=table))

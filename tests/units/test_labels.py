@@ -301,3 +301,25 @@ def test_sample_weights_are_the_image_sets_column_where_it_has_one(world: World,
     alike = world.manifests(world.score(_setting(epochs=2)))
     assert all(manifest.summary["weighted"] for manifest in by_size.values())
     assert not {m.content for m in by_size.values()} & {m.content for m in alike.values()}
+
+
+def test_fewer_bytes_of_labels_train_a_student_all_the_same(world: World) -> None:
+    whole = world.manifests(world.score(_setting()))
+    before = world.tables()
+    int8 = world.manifests(world.score(_setting(label_codec="int8")))
+    assert np.abs(_curves(int8) - _curves(whole)).max() <= 0.02
+    coded = world.tables()
+    for key, table in coded.items():
+        columns = read_columns(world.store.read(table, labels.VIEWS))
+        assert columns["logits_u8"].dtype == np.uint8
+        assert "logits" not in columns
+        assert table.total_bytes < before[key].total_bytes
+        # The same answers were given: what differs is how they are kept.
+        assert table.summary["base_agreement"] == before[key].summary["base_agreement"]
+    pruned = _setting(label_epochs=2, label_top_k=3)
+    world.score(pruned)
+    protocol = pruned.protocol.for_student(True, 20)
+    for key, table in world.tables().items():
+        assert table.summary["views"] == 2 * 20
+        assert table.total_bytes < coded[key].total_bytes
+        assert table.total_bytes <= labels.estimated_bytes(20, 10, protocol)
