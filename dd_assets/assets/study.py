@@ -29,7 +29,7 @@ def build() -> list[dg.AssetsDefinition]:
 def _asset(entry: Study) -> dg.AssetsDefinition:
     def describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
         own = {f"{cell.ipc}/{key}": manifest for key, manifest in manifests.items()}
-        found = results_of(entry, cell.setting, own)
+        found = results_of(entry, cell.setting, own, engine.store.lookup)
         rows = [row for row in found.rows if row["ipc"] == cell.ipc]
         done = [row for row in rows if row["status"] == "done"]
         here = [replace(table, rows=[r for r in table.rows if r["ipc"] == cell.ipc]) for table in found.tables]

@@ -127,7 +127,7 @@ def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dic
                 status_of(entry, cell, found, inputs, engine) if plan else ("blocked" if reason else "missing", reason)
             )
     units = {} if plan else stored_units(entry, chosen, engine.store, NAMESPACE)
-    return study_rows(entry, chosen, units, states)
+    return study_rows(entry, chosen, units, states, engine.store.lookup)
 
 
 def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: Engine, plan: bool) -> None:
@@ -152,7 +152,7 @@ def _scores(entry: Study, chosen: Setting, engine: Engine) -> list[ScoreTable]:
     from dd_assets.report.study_pages import results_of
     from dd_resources.injection import NAMESPACE
 
-    return results_of(entry, chosen, stored_units(entry, chosen, engine.store, NAMESPACE)).tables
+    return results_of(entry, chosen, stored_units(entry, chosen, engine.store, NAMESPACE), engine.store.lookup).tables
 
 
 COMMANDS = (list_studies, run_study)

@@ -14,13 +14,15 @@ from typing import Any
 from dd_assets.datasets.registry import Setting
 from dd_assets.planning.studies import study_asset
 from dd_assets.planning.unit import Manifest
+from dd_assets.report.efficiency import Lookup
+from dd_assets.report.formats import size
 from dd_assets.report.page import marks
 from dd_assets.report.published import Published, published_in, rd3_setting
 from dd_assets.studies.registry import Study, StudyCell
 from dd_resources.store import ArtefactStore
 
 AXES = ("dataset", "ipc", "method", "student", "variant", "label")
-COLUMNS = (*AXES, "accuracy", "best", "draws", "seeds", "paper", "z")
+COLUMNS = (*AXES, "accuracy", "best", "draws", "seeds", "label_bytes", "paper", "z")
 """What a printed table shows; JSON has all fields."""
 
 
@@ -37,15 +39,19 @@ def stored_units(study: Study, chosen: Setting, store: ArtefactStore, namespace:
 
 
 def study_rows(
-    study: Study, chosen: Setting, trainings: Mapping[str, Manifest], states: Mapping[str, tuple[str, str]]
+    study: Study,
+    chosen: Setting,
+    trainings: Mapping[str, Manifest],
+    states: Mapping[str, tuple[str, str]],
+    lookup: Lookup,
 ) -> list[dict[str, Any]]:
     """One row per cell of a study in a setting, in the order of its axes; accuracies are fractions.
 
     trainings: keys '<ipc>/<cell key>/draw…/seed…' to manifests. states: '<ipc>/<cell key>' to (status, reason) where
-    there is nothing to show. A published figure stands beside a cell only where data, resolution, teacher and student
-    are RD3's.
+    there is nothing to show. lookup: recipe digest to manifest, for the label tables. A published figure stands beside
+    a cell only where data, resolution, teacher and student are RD3's.
     """
-    return [_row(study, chosen, found, trainings, states) for found in study.cells(chosen)]
+    return [_row(study, chosen, found, trainings, states, lookup) for found in study.cells(chosen)]
 
 
 def _row(
@@ -54,6 +60,7 @@ def _row(
     found: StudyCell,
     trainings: Mapping[str, Manifest],
     states: Mapping[str, tuple[str, str]],
+    lookup: Lookup,
 ) -> dict[str, Any]:
     key = f"{found.ipc}/{found.key}"
     own = {name: manifest for name, manifest in trainings.items() if name.startswith(f"{key}/")}
@@ -78,10 +85,18 @@ def _row(
         "seeds": 0,
         "z": None,
         "learning_rate": None,
+        "label_bytes": None,
         "recipes": {name.removeprefix(f"{key}/"): manifest.recipe_digest for name, manifest in own.items()},
         "runs": {name.removeprefix(f"{key}/"): manifest.summary["accuracy"] for name, manifest in own.items()},
     }
-    return row | _measured(own, printed) if own else row
+    return row | _measured(own, printed) | {"label_bytes": _label_bytes(own, lookup)} if own else row
+
+
+def _label_bytes(own: Mapping[str, Manifest], lookup: Lookup) -> int | None:
+    """Bytes of a training's label table, mean over the runs; None for hard labels and tables that are gone."""
+    tables = [lookup(manifest.sources["labels"]) for manifest in own.values() if "labels" in manifest.sources]
+    sizes = [table.total_bytes for table in tables if table is not None]
+    return round(statistics.mean(sizes)) if sizes else None
 
 
 def _measured(own: Mapping[str, Manifest], printed: Published | None) -> dict[str, Any]:
@@ -131,6 +146,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
     texts = {
         "accuracy": f"{100 * row['accuracy_mean']:.1f}{spread}" if done else row["status"],
         "best": f"{100 * row['best_mean']:.1f}" if done else "–",
+        "label_bytes": size(row["label_bytes"]),
         "paper": "–" if row["published_mean"] is None else f"{100 * row['published_mean']:.1f}{paper}",
         "z": "–" if row["z"] is None else f"{row['z']:+.1f}",
     }

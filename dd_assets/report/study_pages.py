@@ -16,6 +16,7 @@ from dd_assets.planning.cells import Cell
 from dd_assets.planning.studies import reason_against, study_asset
 from dd_assets.planning.study_arms import real_accuracies
 from dd_assets.planning.unit import Manifest
+from dd_assets.report.efficiency import Lookup
 from dd_assets.report.exports import as_csv
 from dd_assets.report.page import template
 from dd_assets.report.studies import markdown, row_marks, stored_units, study_rows
@@ -53,17 +54,17 @@ def study_results(store: ArtefactStore, namespace: str) -> list[StudyResults]:
         for chosen in settings().values():
             units = stored_units(entry, chosen, store, namespace)
             if units:
-                found.append(results_of(entry, chosen, units))
+                found.append(results_of(entry, chosen, units, store.lookup))
     return found
 
 
-def results_of(entry: Study, chosen: Setting, units: Mapping[str, Manifest]) -> StudyResults:
-    """Rows and tables of a study in a setting; units: '<ipc>/<key>' to manifest."""
+def results_of(entry: Study, chosen: Setting, units: Mapping[str, Manifest], lookup: Lookup) -> StudyResults:
+    """Rows and tables of a study in a setting; units: '<ipc>/<key>' to manifest, lookup: as in `study_rows`."""
     states = {}
     for found in entry.cells(chosen):
         reason = reason_against(Cell(setting=chosen, ipc=found.ipc), found)
         states[f"{found.ipc}/{found.key}"] = ("blocked" if reason else "missing", reason)
-    rows = study_rows(entry, chosen, units, states)
+    rows = study_rows(entry, chosen, units, states, lookup)
     real = real_accuracies({key.partition("/")[2]: manifest for key, manifest in units.items()})
     return StudyResults(
         study=entry, chosen=chosen, rows=rows, tables=score_tables(entry, chosen, rows, real), units=units

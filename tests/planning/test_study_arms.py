@@ -95,8 +95,11 @@ def test_the_real_images_student_is_the_teacher_where_it_has_that_architecture(
 def test_the_scores_are_made_of_these_runs_and_searches_count_in_no_mean(tiny: Tiny, shipped: registry.Study) -> None:
     tiny.make([(ASSET, "tiny|1")])
     found = {f"1/{key}": manifest for key, manifest in units(tiny).items()}
-    results = results_of(shipped, graph.Cell.of("tiny|1").setting, found)
+    results = results_of(shipped, graph.Cell.of("tiny|1").setting, found, tiny.store.lookup)
     assert [(row["status"], row["seeds"]) for row in results.rows] == [("done", 3)] * 6
+    for row in results.rows:
+        # Bytes of the table that its students learnt from, not of what a search or another variant made.
+        assert (row["label_bytes"] or 0) > 1000 if row["label"] == "soft" else row["label_bytes"] is None
     (table,) = results.tables
     random, noise = table.rows
     assert (random["ior_soft"], random["ior_hard"]) == (0.0, 0.0)
