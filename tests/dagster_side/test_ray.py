@@ -21,6 +21,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dd_assets.datasets import registry
+from dd_assets.datasets.user_settings import read_settings
 from dd_assets.planning.engine import Work, compute_product
 from dd_assets.planning.unit import Manifest
 from dd_resources.leases import lease_facts, leased_recipes
@@ -250,7 +252,9 @@ def test_every_unit_is_made_on_the_cluster_and_is_the_same(world: World, second:
     assert {manifest.measurements["threads"] for manifest in manifests(store).values()} == {1}
 
 
-def test_a_lost_raylet_leaves_orphans_that_do_no_harm(world: World, second: RayNode) -> None:
+def test_a_lost_raylet_leaves_orphans_that_do_no_harm(
+    world: World, second: RayNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with world.steps_stay_off_the_head():
         process = world.begin("orphans")
         store = world.store("orphans")
@@ -270,6 +274,8 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(world: World, second: RayN
     before = {path: store.read_or_none(path) for path in store.list("")}
     # Ray ends a lost node's workers within a second. One that it could not reach would go on, and commit what it has.
     (lost, *_) = busy
+    known = {entry.name: entry for entry in read_settings(Path(__file__).with_name("ray.yaml"))}
+    monkeypatch.setattr(registry, "settings", lambda: known)
     unit = manifests(store)[lost].unit()
     product = compute_product(Work(store=store, raw=RawData(), device="cpu", unit=unit, resumable=False))
     assert store.commit(unit, product, {"host": "orphan"}).measurements["host"] != "orphan"
