@@ -67,7 +67,8 @@ def cancel(made: Deployment, number: int, chance: random.Random) -> Trial:
     began, service, store = time.monotonic(), made.service, made.service.store
     keep = chance.randrange(len(_own(made)))
     _forget(made, keep, chance)
-    before = state.manifests(store)
+    # References of what was taken away stay; they are no fault of the run.
+    before, dangling = state.manifests(store), set(state.torn(store))
     drawn = chance.uniform(0.0, made.seconds)
     trial = Trial(number, "cancel from the UI", len(before), round(drawn, 3), note={"clock": "wall"})
     run = _started(made)
@@ -84,7 +85,8 @@ def cancel(made: Deployment, number: int, chance: random.Random) -> Trial:
         if not wait_until(lambda: not state.held(store), GIVEN_BACK):
             trial.defects += [f"after the fault: {problem}" for problem in state.held(store)]
         survived = state.manifests(store)
-        trial.defects += [f"after the fault: {p}" for p in (*state.torn(store), *state.lost(before, survived))]
+        torn = [problem for problem in state.torn(store) if problem not in dangling]
+        trial.defects += [f"after the fault: {problem}" for problem in (*torn, *state.lost(before, survived))]
         again = service.end_of(service.launch(JOB, PARTITION, ASSETS))
         if again != "SUCCESS":
             trial.defects.append(f"resuming ended as {again}")

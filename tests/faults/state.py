@@ -127,6 +127,12 @@ def torn(store: ArtefactStore, excused: Collection[str] = ()) -> list[str]:
     return wrong
 
 
+def naming(found: dict[str, bytes], payloads: Collection[str]) -> set[str]:
+    """Recipes of those manifests that name one of these payloads (sha256)."""
+    named = {digest: Manifest.from_json(json.loads(data)).payloads.values() for digest, data in found.items()}
+    return {digest for digest, own in named.items() if any(payload.sha256 in payloads for payload in own)}
+
+
 def lost(before: dict[str, bytes], after: dict[str, bytes], excused: Collection[str] = ()) -> list[str]:
     """Manifests of `before` that are gone or changed."""
     gone = [digest for digest, data in before.items() if after.get(digest) != data and digest not in excused]

@@ -168,6 +168,9 @@ def _after(made: World, fault: Fault, trial: Trial, before: dict[str, bytes]) ->
     for problem in (*state.torn(store, place.damaged), *state.lost(before, survived), *state.held(store)):
         trial.defects.append(f"after the fault: {problem}")
     excused = _resume(made, fault, trial)
+    if excused:
+        # A set of one shard has that shard's file: who discards one has the other made anew as well.
+        excused |= state.naming(survived, place.damaged)
     resumed = state.manifests(store)
     for problem in (
         *state.torn(store, place.damaged if excused is None else ()),
