@@ -9,4 +9,5 @@ labels = library.soft_labels("sre2l", "digits", 10, "convnet2_w64")
 batch = next(iter(DataLoader(labels, batch_size=None)))
 shares = batch.logits.softmax(dim=1).max(dim=1).values
 print(f"{len(labels)} batches; in the first the teacher's highest share is {shares.mean():.2f} on average")
-print(f"the student that was trained on them: {library.training('sre2l', 'digits', 10, 'convnet2_w64').accuracy:.1%}")
+score = library.training("sre2l", "digits", 10, "convnet2_w64")
+print(f"the student that was trained on them: {score.accuracy:.1%}")

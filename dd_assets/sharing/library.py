@@ -18,12 +18,14 @@ from torch.utils.data import Dataset
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.evaluation.label_codecs import decode, epoch_sources
 from dd_assets.evaluation.views import ViewSchedule, render, span_geometry
 from dd_assets.methods.registry import method as known_method
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.labels import BATCHES, VIEWS, typed_normalisation, typed_views
 from dd_assets.units.tables import IMAGES, read_columns, read_images
+from dd_assets.units.training import typed_protocol
 from dd_resources.injection import NAMESPACE, store_root
 from dd_resources.store import ArtefactStore
 
@@ -79,7 +81,7 @@ class SoftLabels(Dataset[LabelledBatch]):
     ) -> None:
         self.images, self.schedule, self.normalisation = images, schedule, normalisation
         self.logits = logits
-        """fp16 (views, classes)."""
+        """(views, classes), fp16, or float32 where they were decoded."""
         self._pixels = torch.from_numpy(images.images)
         self._starts = schedule.starts()
 
@@ -192,20 +194,28 @@ class Library:
             how = "hard labels" if table is None else "labels found online"
             raise InputError(f"{training.manifest.label} was trained with {how}", "set `label_storage: stored`")
         given, images = table.recipe["parameters"], self.read_images(training.images)
-        schedule = span_geometry(
-            typed_views(given["views"]),
-            len(images),
-            given["size"],
-            given["batch"],
-            int(table.recipe["seed"]),
-            range(given["epochs"]),
-        )
-        logits = read_columns(self.store.read(table, VIEWS))["logits"]
+        # Labelled epochs come again where there are fewer of them than the training has.
+        seed, protocol = int(table.recipe["seed"]), typed_protocol(training.manifest.recipe["parameters"]["protocol"])
+        epochs = epoch_sources(protocol, seed).tolist()
+        views = typed_views(given["views"])
+        schedule = span_geometry(views, len(images), given["size"], given["batch"], seed, epochs)
+        stored = decode(read_columns(self.store.read(table, VIEWS)), given["classes"])
+        logits = stored.reshape(given["epochs"], len(images), -1)[epochs].reshape(len(schedule), -1)
         return SoftLabels(images, schedule, logits, typed_normalisation(given["normalisation"]))
 
     def label_tables(self, training: Training) -> dict[str, bytes]:
-        """The Parquet files of a training's label table by name; {} for hard labels."""
+        """The Parquet files of a training's label table by name; {} for hard labels.
+
+        Raises InputError for a table that is not fp16 logits of every epoch, which a reader elsewhere would expect.
+        """
         table = training.labels
+        stated = training.manifest.recipe["parameters"]["protocol"]
+        short = [name for name in ("label_codec", "label_top_k", "label_epochs") if name in stated]
+        if table is not None and short:
+            raise InputError(
+                f"{training.manifest.label}: its labels are kept in fewer bytes ({', '.join(short)})",
+                "read them by dd_assets.open().soft_labels, or export a training without these fields",
+            )
         return {} if table is None else {n: self.store.read(table, n) for n in (VIEWS, BATCHES) if n in table.payloads}
 
     def _reference(self, asset: str, dataset: str, ipc: int) -> Reference:
