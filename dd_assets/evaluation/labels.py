@@ -33,8 +33,6 @@ MIX_KINDS = ("none", "cutmix", "mixup")
 BOX_COLUMNS, CROP_COLUMNS = ("x1", "y1", "x2", "y2"), ("crop_i", "crop_j", "crop_h", "crop_w")
 VIEW_COLUMNS = {"epoch", "batch", "slot", "image_id", "mix_slot", *CROP_COLUMNS, "flip", "patch_perm"}
 BATCH_COLUMNS = {"epoch", "batch", "n", "mix_kind", "lam", *BOX_COLUMNS, "view_checksum"}
-GEOMETRY_BYTES = 7.6
-"""Bytes per view of the geometry columns as Parquet with zstd (measured at batch 50)."""
 
 
 def _tables(schedule: ViewSchedule) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -136,11 +134,6 @@ def _first_difference(stored: np.ndarray, made: np.ndarray) -> int | None:
         return 0
     rows = np.flatnonzero(stored != made)
     return int(rows[0]) if len(rows) else None
-
-
-def label_bytes(images: int, classes: int, epochs: int, storage: str) -> int:
-    """Bytes the labels will take on disk, before any work: fp16 logits and geometry, or nothing when online."""
-    return 0 if storage == "online" else round(images * epochs * (2 * classes + GEOMETRY_BYTES))
 
 
 def compute_logits(

@@ -66,21 +66,36 @@ def resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], 
         raise InputError(
             f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
         )
-    given = image_inputs(method, parameters, described, inputs, engine)
-    per_draw = images.plan(method, cell.setting, described, cell.ipc, given, parameters)
+    sets = made_sets(method, cell, parameters, described, inputs, engine)
+    return reference_of(f"{method.name}/synthetic_images", cell, sets, inputs)
+
+
+def made_sets(
+    method: Method,
+    cell: Cell,
+    parameters: Any,
+    facts: Facts,
+    inputs: Mapping[str, Reference],
+    engine: Engine,
+    draws: int | None = None,
+) -> dict[str, Manifest]:
+    """The image sets of a cell that can apply: of its first `draws` draws, by default of all.
+
+    Raises InputError where a missing shard would not fit into memory.
+    """
+    given = image_inputs(method, parameters, facts, inputs, engine)
+    per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)[:draws]
     wanted = [unit for draw in per_draw for unit in draw]
     missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
     if missing:
         samples = samples_of(method, parameters, inputs, engine)
-        needed = peak_of(method, parameters, described, cell.ipc, cell.setting, samples)
+        needed = peak_of(method, parameters, facts, cell.ipc, cell.setting, samples)
         require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
     shards = iter(engine.run(wanted))
-    asset = f"{method.name}/synthetic_images"
-    sets = {}
+    label, sets = f"{method.name}/synthetic_images {cell.partition}", {}
     for draw, units in enumerate(per_draw):
         parts = [next(shards) for _ in units]
         for part in parts:
             part.require_usable()
-        label = f"{asset} {cell.partition}"
         sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
-    return reference_of(asset, cell, run_named(sets, engine), inputs)
+    return run_named(sets, engine)

@@ -21,11 +21,11 @@ from dd_assets.planning.cells import Cell, declared_parameters, usable
 from dd_assets.planning.digests import plain, text_digest
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import stages
-from dd_assets.planning.image_sets import image_inputs
+from dd_assets.planning.image_sets import made_sets
 from dd_assets.planning.scoring import labellers, protocol_for, trainings
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.sweeps.halving import Trial
-from dd_assets.units import dataset, image_set, images, labels, training
+from dd_assets.units import dataset, labels, training
 
 NAMESPACE = "sweeps"
 
@@ -86,17 +86,7 @@ class Bench:
         names = [name for name in stage.reads(own) if not name.endswith("/synthetic_images")]
         names += [f"{start}/synthetic_images"] if start else []
         inputs = {name: self._resolved(name, cell) for name in names}
-        given = image_inputs(method, parameters, facts, inputs, self.engine)
-        shards = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)[:draws]
-        made = iter(self.engine.run([unit for draw in shards for unit in draw]))
-        sets = {}
-        for draw, units in enumerate(shards):
-            parts = [next(made) for _ in units]
-            for part in parts:
-                part.require_usable()
-            label = f"sweep {method.name} {cell.partition}"
-            sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
-        return dict(zip(sets, self.engine.run(list(sets.values())), strict=True))
+        return made_sets(method, cell, parameters, facts, inputs, self.engine, draws)
 
     def _students(self, cell: Cell, method: Method, sets: Mapping[str, Manifest], students: int) -> dict[str, Manifest]:
         protocol = protocol_for(cell, self.student, cell.setting.protocol, self.mode)

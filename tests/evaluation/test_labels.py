@@ -12,7 +12,6 @@ from dd_assets.evaluation.labels import (
     MIX_KINDS,
     VIEW_COLUMNS,
     compute_logits,
-    label_bytes,
     label_geometry,
     replay_check,
 )
@@ -145,9 +144,3 @@ def test_logits_that_fp16_cannot_hold_are_refused(value: float) -> None:
     teacher[-1].bias.data[0] = value
     with pytest.raises(InputError, match="not finite"):
         compute_logits(teacher, images(4, 8), RD3, NORMALISATION, batch=4, epochs=1, seed=0)
-
-
-def test_label_bytes() -> None:
-    """RD3 table: 10,000 ImageNet images, 400 epochs: 4e6 views of 2,000 + 7.6 bytes; online stores nothing."""
-    assert label_bytes(10_000, 1000, 400, "stored") == 8_030_400_000
-    assert label_bytes(10_000, 1000, 400, "online") == 0
