@@ -1,7 +1,7 @@
 """Two baseline arms: how published repositories train and score a student, in our own words.
 
-Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned by hand; SRe2L's plain loop. Does not
-belong: this project's own loops (dd_assets/evaluation, dd_assets/synthesis).
+Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned by hand; the plain loops of SRe2L and
+RDED. Does not belong: this project's own loops (dd_assets/evaluation, dd_assets/synthesis).
 
 Arm A: one PIL image at a time through torchvision transforms in a DataLoader whose workers start anew every epoch;
 CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the unmixed batch,
@@ -13,6 +13,7 @@ last.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -202,3 +203,39 @@ class PlainRecovery:
         loss.backward()
         self.optimiser.step()
         return loss.item()
+
+
+class PlainSelection:
+    """RDED's selection of one class as its repository has it: each picture decoded and cropped alone, in a DataLoader.
+
+    The crops of all candidates with the same number go through the teacher together (LINs-lab/RDED 3f6453d,
+    synthesize/main.py).
+    """
+
+    def __init__(
+        self, teacher: nn.Module, encoded: list[bytes], size: int, statistics: tuple[list[float], list[float]]
+    ) -> None:
+        self.teacher, self.encoded, self.size = teacher.eval(), encoded, size
+        crop = v2.RandomResizedCrop(size, scale=(0.08, 1), ratio=(1, 1), antialias=True)
+        first = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        last = v2.Normalize(*statistics)
+        self.seen = lambda picture: torch.stack([last(crop(first(picture))) for _ in range(5)])
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.seen(Image.open(io.BytesIO(self.encoded[index])).convert("RGB"))
+
+    @torch.no_grad()
+    def choose(self, label: int, count: int, workers: int = 0) -> Tensor:
+        """The `count` best patches of the class."""
+        loader = DataLoader(self, batch_size=len(self.encoded), num_workers=workers)  # type: ignore[arg-type]
+        patches = next(iter(loader))
+        wanted = torch.full((len(patches),), label)
+        scores = torch.stack(
+            [F.cross_entropy(self.teacher(patches[:, crop]), wanted, reduction="none") for crop in range(5)], dim=1
+        )
+        best, crop = scores.min(dim=1)
+        rows = best.argsort()[:count]
+        return patches[rows, crop[rows]]

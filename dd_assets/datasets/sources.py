@@ -66,16 +66,22 @@ class Source:
         return fsspec.core.url_to_fs(self.root)
 
     def local(self, path: str) -> Path:
-        """The file or folder on this machine; raises InputError if the root is remote or a link leads outside it."""
+        """The file or folder on this machine; raises InputError if the root is remote or a link leads away from it.
+
+        A link directly in the root is its owner's way of saying where a dataset lies, and is followed. Deeper ones,
+        which a dataset may bring along, must stay inside the root or inside what that first link leads to.
+        """
         if not self.given:
             raise InputError(f"no data root to find {path} in", "set DD_DATA_ROOT to the folder that holds it")
         if not self.is_local:
             raise InputError(f"{self.describe(path)} must be a local file", "copy it here and set DD_DATA_ROOT")
         place = os.path.join(self.root, path)
         real = os.path.realpath(place)
-        if real != self.root and not real.startswith(self.root.rstrip(os.sep) + os.sep):
+        first = os.path.realpath(os.path.join(self.root, path.partition("/")[0]))
+        if not any(real == kept or real.startswith(kept.rstrip(os.sep) + os.sep) for kept in (self.root, first)):
             raise InputError(
-                f"{place} is a link to {real}, outside the data root", "copy the files or move DD_DATA_ROOT"
+                f"{place} is a link to {real}, outside the data root",
+                "copy the files, or link the dataset's folder directly in DD_DATA_ROOT",
             )
         return Path(place)
 

@@ -12,12 +12,8 @@ from torchvision.transforms.v2 import functional as tv
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.evaluation.views import normalise
+from dd_assets.models.pixels import images_together
 
-TEST_PIXELS = {"cpu": 2**16, "cuda": 2**20}
-"""Test images are scored in batches of about this many pixels. On a CPU activations should stay in the cache: 64
-CIFAR images at a time take half as long as 1024 with a ResNet-20 (docs/results/performance.md), with the same bits."""
-TEST_IMAGES = 16
-"""No batch has fewer images than this, however large they are."""
 RESIZE_FROM = 56
 """Below this size `size // 7 * 8` is the size itself or the rule is not meant (28 px would become 32)."""
 
@@ -34,14 +30,9 @@ def prepare_test(images: np.ndarray) -> Tensor:
         return tensor
     enlarged = [
         tv.center_crop(tv.resize(part.permute(0, 3, 1, 2), [size // 7 * 8] * 2, antialias=True), [size, size])
-        for part in tensor.split(_together("cpu", size))
+        for part in tensor.split(images_together("cpu", size))
     ]
     return torch.cat(enlarged).permute(0, 2, 3, 1).contiguous()
-
-
-def _together(device: str, size: int) -> int:
-    """Test images in a batch."""
-    return max(TEST_IMAGES, TEST_PIXELS.get(device, TEST_PIXELS["cuda"]) // size**2)
 
 
 def evaluate(
@@ -51,7 +42,7 @@ def evaluate(
     model.eval()
     hits = []
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        step = _together(images.device.type, images.shape[1])
+        step = images_together(images.device.type, images.shape[1])
         for part, truth in zip(images.split(step), labels.split(step), strict=True):
             hits.append(model(normalise(part, normalisation)).argmax(dim=1) == truth)
     return torch.cat(hits)

@@ -103,8 +103,9 @@ class Protocol:
     """Views per part; 0 is the whole batch. CV-DD: halves of 8."""
     label_dropout: bool = later(False)
     """True keeps the labellers' dropout on under batch statistics, as CV-DD's relabelling in train mode does."""
-    label_codec: Literal["fp16", "int8"] = later("fp16")
-    """How stored logits are kept (label_codecs.py): two bytes each, or one and four per row."""
+    label_codec: Literal["fp16", "int8", "features"] = later("fp16")
+    """How stored logits are kept (label_codecs.py): two bytes each; one and four per row; or as one teacher's
+    penultimate features, a byte each, and its classifier once."""
     label_top_k: int = later(0)
     """Above 0 only so many of a view's largest logits are stored, and the softmax is over those (LPQLD)."""
     label_epochs: int = later(0)
@@ -178,6 +179,8 @@ class Protocol:
                 f" label_codec={self.label_codec}",
                 "neither number is negative, and what is kept of a row is fp16",
             )
+        if self.label_codec == "features" and self.labeller != "teacher":
+            raise InputError("protocol: label_codec=features is one teacher's, not a committee's", "use `int8`")
         if self.label_top_k and self.loss != "kl":
             raise InputError(f"protocol: {self.loss} needs every logit, label_top_k keeps some", "set `loss: kl`")
         if self.dkd_warmup < 1 or not 0 <= self.ema < 1 or not self.temperature > 0:
@@ -203,10 +206,10 @@ class Protocol:
         return min(self.label_epochs or self.epochs, self.epochs)
 
     def bytes_per_view(self, classes: int) -> int:
-        """Bytes of one view's stored logits before compression."""
+        """Bytes of one view's stored logits before compression; for features the most they may be (under 2 C wide)."""
         if self.label_top_k:
             return 4 * self.label_top_k
-        return classes + 4 if self.label_codec == "int8" else 2 * classes
+        return {"fp16": 2 * classes, "int8": classes + 4, "features": 2 * classes + 3}[self.label_codec]
 
     def for_labels(self, mode: LabelMode, committee: tuple[str, ...] = ()) -> Protocol:
         """The protocol of one label mode: hard labels come from nobody, a committee by name from the setting's members.

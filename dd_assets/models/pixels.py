@@ -19,6 +19,18 @@ from dd_assets.shapes import Float, UInt8
 GREY_LEVEL_GUARD = 1e-3
 
 
+FORWARD_PIXELS = {"cpu": 2**16, "cuda": 2**20}
+"""Pixels of a forward pass without gradients. On a CPU activations should stay in the cache: 64 CIFAR images at a time
+take two thirds of the time of 500 with a ResNet-20 (docs/results/performance.md), with the same bits."""
+FORWARD_IMAGES = 16
+"""No forward pass has fewer images than this, however large they are."""
+
+
+def images_together(device: str, size: int) -> int:
+    """Images of side `size` in a forward pass of a network in evaluation mode, on a device type."""
+    return max(FORWARD_IMAGES, FORWARD_PIXELS.get(device, FORWARD_PIXELS["cuda"]) // size**2)
+
+
 def _channel_tensor(values: tuple[float, ...], device: torch.device | str) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 

@@ -10,11 +10,12 @@ partition space, one run per job and partition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+from dagster._utils.error import SerializableErrorInfo
 
 from dd_assets.errors import DDError, InputError
 from dd_assets.machine import TERMINATED, names_no_memory, no_memory
@@ -52,6 +53,8 @@ class RunInterruptedError(DDError):
 
 INTERRUPTED = "DagsterExecutionInterruptedError"
 """What Dagster raises within a step when SIGTERM or SIGINT comes."""
+SYSTEM_EXIT = f"SystemExit: {TERMINATED}"
+"""What machine.py raises when SIGTERM comes outside of Dagster's own handling, such as while resources are made."""
 
 
 @dataclass
@@ -232,7 +235,7 @@ def _job_name(target: Target) -> str:
 def _failed(result: dg.ExecuteInProcessResult) -> DDError:
     """The error for a run that did not succeed."""
     text = _first_failure(result)
-    if INTERRUPTED in text:
+    if INTERRUPTED in text or SYSTEM_EXIT in text:
         return RunInterruptedError(
             f"ended by SIGTERM or Ctrl-C in {text.split(':', 1)[0]}", "the same command goes on from what is stored"
         )
@@ -251,12 +254,26 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str:
             text = data.user_failure_data.description if data.user_failure_data else None
             if text:
                 return f"{event.step_key}: {text}"
-            error = data.error
-            # The innermost cause says what happened, save the traceback text that a worker process sends along.
-            while error is not None and error.cause is not None and error.cause.cls_name != "_RemoteTraceback":
-                error = error.cause
-            return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+            return f"{event.step_key}: {_cause(data.error) if data.error else 'failed'}"
+    for event in result.all_events:
+        if event.is_run_failure and event.job_failure_data.error:
+            return f"the start of the run: {_cause(event.job_failure_data.error)}"
     return "the run failed before its first step"
+
+
+def _cause(error: SerializableErrorInfo) -> str:
+    """What happened: the outermost error of the project's own, or the innermost of all."""
+    own = {"DDError", *(kind.__name__ for kind in _kinds_below(DDError))}
+    # What a worker process sends along as a cause is the text of a traceback.
+    while error.cls_name not in own and error.cause is not None and error.cause.cls_name != "_RemoteTraceback":
+        error = error.cause
+    return error.message.strip()
+
+
+def _kinds_below(kind: type[DDError]) -> Iterator[type[DDError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds_below(below)
 
 
 def _latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:

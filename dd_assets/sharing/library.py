@@ -18,13 +18,13 @@ from torch.utils.data import Dataset
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.evaluation.label_codecs import decode, epoch_sources
+from dd_assets.evaluation.label_codecs import epoch_sources
 from dd_assets.evaluation.views import ViewSchedule, render, span_geometry
 from dd_assets.methods.registry import method as known_method
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.unit import Manifest, Reference
-from dd_assets.units.labels import BATCHES, VIEWS, typed_normalisation, typed_views
-from dd_assets.units.tables import IMAGES, read_columns, read_images
+from dd_assets.units.labels import BATCHES, VIEWS, read_logits, typed_normalisation, typed_views
+from dd_assets.units.tables import IMAGES, read_images
 from dd_assets.units.training import typed_protocol
 from dd_resources.injection import NAMESPACE, store_root
 from dd_resources.store import ArtefactStore
@@ -199,7 +199,7 @@ class Library:
         epochs = epoch_sources(protocol, seed).tolist()
         views = typed_views(given["views"])
         schedule = span_geometry(views, len(images), given["size"], given["batch"], seed, epochs)
-        stored = decode(read_columns(self.store.read(table, VIEWS)), given["classes"])
+        _, stored = read_logits(self.store, table)
         logits = stored.reshape(given["epochs"], len(images), -1)[epochs].reshape(len(schedule), -1)
         return SoftLabels(images, schedule, logits, typed_normalisation(given["normalisation"]))
 

@@ -12,18 +12,17 @@ from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
-from dd_assets.models.pixels import normalised
-
-BATCH = 500
-"""Images per forward pass; the teacher is in evaluation mode, so that it changes nothing but memory."""
+from dd_assets.models.classifier import classifier_of
+from dd_assets.models.pixels import images_together, normalised
 
 
 @torch.no_grad()
 def logits_of(teacher: nn.Module, images: np.ndarray, normalisation: Normalisation, device: str) -> Tensor:
     """Logits (N, classes) of uint8 images (N, H, W, C); raises InputError where they are not finite."""
+    step = images_together(torch.device(device).type, images.shape[1])
     parts = [
-        teacher(normalised(images[start : start + BATCH], normalisation, device))
-        for start in range(0, len(images), BATCH)
+        teacher(normalised(images[start : start + step], normalisation, device))
+        for start in range(0, len(images), step)
     ]
     logits = torch.cat(parts)
     if not bool(torch.isfinite(logits).all()):
@@ -32,15 +31,10 @@ def logits_of(teacher: nn.Module, images: np.ndarray, normalisation: Normalisati
 
 
 def features_of(teacher: nn.Module, images: np.ndarray, normalisation: Normalisation, device: str) -> np.ndarray:
-    """Penultimate features, float64 (N, D): the input of the last linear layer in `teacher.modules()` order.
-
-    That is the classifier's in every architecture of the registry. Raises InputError for a teacher without one.
-    """
-    linear = [module for module in teacher.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise InputError("the teacher has no linear layer, so it has no penultimate features", "use another teacher")
+    """Penultimate features, float64 (N, D): the input of `classifier_of`; InputError for a teacher without one."""
+    classifier = classifier_of(teacher)
     seen: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].detach()))
+    handle = classifier.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].detach()))
     try:
         logits_of(teacher, images, normalisation, device)
     finally:

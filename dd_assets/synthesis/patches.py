@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dd_assets.models.pixels import images_together
 from dd_assets.shapes import Float, Int
 
 ScoreDtype = Literal["float64", "float32"]
@@ -51,9 +52,13 @@ def score_patches(
     label: int,
     size: int,
     dtype: ScoreDtype,
-    batch: int = 500,
+    batch: int = 0,
 ) -> Float[Tensor, " n"]:
-    """Scores (N,) of normalised patches (N, C, h, w), each zero-padded to `size` before the teacher sees it."""
+    """Scores (N,) of normalised patches (N, C, h, w), each zero-padded to `size` before the teacher sees it.
+
+    batch: patches per forward pass; 0 is what suits the device.
+    """
+    batch = batch or images_together(patches.device.type, size)
     scores = [
         cross_entropy_scores(teacher(centre_pad(patches[start : start + batch], size)), label, dtype)
         for start in range(0, len(patches), batch)

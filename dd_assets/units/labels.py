@@ -7,6 +7,7 @@ Does not belong: view geometry and forwards (evaluation/labels.py, evaluation/la
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dd_assets.datasets.arrays import Normalisation
@@ -22,9 +23,11 @@ from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import read_columns, write_columns
 
 if TYPE_CHECKING:
+    from dd_assets.evaluation.label_codecs import Head
     from dd_assets.evaluation.labellers import Labeller
+    from dd_resources.store import ArtefactStore
 
-VIEWS, BATCHES = "views.parquet", "batches.parquet"
+VIEWS, BATCHES, HEAD = "views.parquet", "batches.parquet", "head.safetensors"
 FILE_BYTES = 4096
 """A Parquet file's own: schema, statistics, footer."""
 
@@ -124,8 +127,10 @@ def typed_normalisation(stated: Any) -> Normalisation:
 
 def compute(unit: Unit, work: Work) -> Product:
     """Draw the geometry; for stored labels run the labelling networks on every view."""
+    from safetensors.numpy import save
+
     from dd_assets.evaluation import labels
-    from dd_assets.evaluation.label_codecs import encode
+    from dd_assets.evaluation.label_codecs import decode, encode
 
     given = unit.parameters
     images, base = image_set.load(work)
@@ -135,10 +140,15 @@ def compute(unit: Unit, work: Work) -> Product:
     hasher = ContentHasher("labels").value("views", given["views"])
     payloads = {BATCHES: write_columns(batches)}
     verdicts: tuple[Verdict, ...] = ()
+    head_arrays: dict[str, np.ndarray] = {}
     summary: dict[str, Any] = {"views": len(images) * epochs, "batches": len(batches["epoch"])}
     if given["storage"] == "stored":
-        logits = labels.compute_logits(
-            load_labeller(work, typed_labelling(given.get("labelling", {}))),
+        codec, head = given.get("codec", "fp16"), None
+        labeller = load_labeller(work, typed_labelling(given.get("labelling", {})))
+        if codec == "features":
+            labeller, head = _by_features(labeller, given["classes"])
+        answers = labels.compute_logits(
+            labeller,
             images,
             views,
             normalisation,
@@ -148,13 +158,44 @@ def compute(unit: Unit, work: Work) -> Product:
             device=work.device,
             precision=given["precision"],
         )
-        table |= encode(logits, given.get("codec", "fp16"), given.get("top_k", 0))
+        columns = encode(answers, codec, given.get("top_k", 0))
+        table |= columns
         payloads[VIEWS] = write_columns(table)
+        logits = answers
+        if head is not None:
+            logits = decode(columns, given["classes"], head)
+            payloads[HEAD] = save(head._asdict())
+            head_arrays = {f"head/{name}": values for name, values in head._asdict().items()}
         verdicts = _verdicts(logits, len(images) * epochs)
         summary["base_agreement"] = float((logits.argmax(1) == base[table["image_id"]]).mean())
-    for name, values in (table | {f"batch/{key}": item for key, item in batches.items()}).items():
+    for name, values in (table | {f"batch/{key}": item for key, item in batches.items()} | head_arrays).items():
         hasher.array(name, values)
     return Product(content=hasher.hexdigest(), payloads=payloads, verdicts=verdicts, summary=summary)
+
+
+def _by_features(labeller: Labeller, classes: int) -> tuple[Labeller, Head]:
+    """The one teacher answering with its penultimate features, and its classifier; InputError for wide features."""
+    from dd_assets.evaluation.label_codecs import Head, check_feature_width
+    from dd_assets.models.classifier import Penultimate
+
+    network = Penultimate(labeller.members[0])
+    check_feature_width(network.classifier.in_features, classes)
+    weight = network.classifier.weight.detach().float().cpu().numpy()
+    stated = network.classifier.bias
+    bias = np.zeros(classes, np.float32) if stated is None else stated.detach().float().cpu().numpy()
+    return replace(labeller, members=(network,)), Head(weight, bias)
+
+
+def read_logits(store: ArtefactStore, table: Manifest) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The geometry columns of a stored table and its logits (views, classes), fp16 or decoded to float32."""
+    from safetensors.numpy import load
+
+    from dd_assets.evaluation.label_codecs import Head, decode, label_columns
+
+    columns = read_columns(store.read(table, VIEWS))
+    kept = {name: columns.pop(name) for name in label_columns() if name in columns}
+    head = Head(**load(store.read(table, HEAD))) if HEAD in table.payloads else None
+    return columns, decode(kept, table.recipe["parameters"]["classes"], head)
 
 
 def _verdicts(logits: np.ndarray, expected: int) -> tuple[Verdict, ...]:
@@ -180,15 +221,11 @@ def load_logits(work: Work, images: int, input_name: str = "labels") -> np.ndarr
     they differ.
     """
     from dd_assets.evaluation import labels
-    from dd_assets.evaluation.label_codecs import decode, label_columns
 
     manifest = work.input(input_name)
     given, seed = manifest.recipe["parameters"], manifest.recipe["seed"]
-    stored = given["storage"] == "stored"
-    table = read_columns(work.store.read(manifest, VIEWS)) if stored else None
+    table, logits = read_logits(work.store, manifest) if given["storage"] == "stored" else (None, None)
     batches = read_columns(work.store.read(manifest, BATCHES))
-    stored_as = {} if table is None else {name: table.pop(name) for name in label_columns() if name in table}
-    logits = decode(stored_as, given["classes"]) if stored_as else None
     labels.replay_check(
         table,
         batches,

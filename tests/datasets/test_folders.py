@@ -141,6 +141,15 @@ def test_a_link_may_point_within_the_root_but_not_out_of_it(root, tmp_path):
     refused(three_classes(), root, "outside the data root")
 
 
+def test_a_link_directly_in_the_root_says_where_a_dataset_lies(root, tmp_path):
+    image_folder(tmp_path / "scratch", FOLDERS)
+    (root / "own").symlink_to(tmp_path / "scratch")
+    assert (0, 0) in values(read(three_classes(), root)[0])
+    # A dataset from elsewhere could bring such a link along.
+    (tmp_path / "scratch/train/cat/8.png").symlink_to(put(tmp_path / "secret.png", encoded(8)))
+    refused(three_classes(), root, "outside the data root")
+
+
 @pytest.mark.parametrize("folder", ["../own", "/etc", "a/../../b", "~/x", "", "s3://other/x"])
 def test_an_option_may_not_leave_the_root(root, folder):
     refused(three_classes(options={"folder": folder}), root, "not a path below DD_DATA_ROOT")

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.label_codecs import DROPPED, decode, encode, epoch_sources
+from dd_assets.evaluation.label_codecs import DROPPED, Head, check_feature_width, decode, encode, epoch_sources
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.models.classifier import Penultimate
 from dd_assets.planning.digests import plain
 
 RD3 = Protocol(views=VIEW_PRESETS["rd3"])
@@ -107,9 +108,51 @@ def test_defaults_leave_recipes_as_they_were() -> None:
         ({"label_top_k": 3, "label_codec": "int8"}, "what is kept of a row is fp16"),
         ({"label_epochs": -1}, "neither number is negative"),
         ({"label_epochs": 5, "label_storage": "online"}, "would change nothing"),
+        ({"label_codec": "features", "labeller": "committee"}, "one teacher's"),
         ({"label_codec": "int4"}, "label_codec of the protocol"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(InputError if "label_codec of" not in words else Exception, match=words):
         replace(RD3, **changes)
+
+
+def test_features_by_hand_and_their_classifier() -> None:
+    rows = np.array([[0.0, 1.0, 255.0]], dtype=np.float16)
+    columns = encode(rows, "features", 0)
+    assert columns["features_u8"].tolist() == [[0, 1, 255]]
+    head = Head(np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32), np.array([0.5, -5.0], dtype=np.float32))
+    assert decode(columns, 2, head).tolist() == [[2.5, 250.0]]
+    with pytest.raises(InputError, match="without the classifier"):
+        decode(columns, 2)
+
+
+def test_features_are_as_good_as_lossless_and_a_quarter_of_fp16() -> None:
+    """512 features after a ReLU and 1,000 classes, logits as wide as a trained network's (standard deviation 2.5)."""
+    rng = np.random.default_rng(3)
+    features = np.maximum(rng.standard_normal((100, 512)), 0).astype(np.float16)
+    weight = (rng.standard_normal((1000, 512)) * 2.5 / 16).astype(np.float32)
+    head = Head(weight, rng.standard_normal(1000).astype(np.float32))
+    columns = encode(features, "features", 0)
+    logits = features.astype(np.float32) @ head.weight.T + head.bias
+    assert 2.0 < logits.std() < 3.5
+    assert sum(values.nbytes for values in columns.values()) / len(features) == 516
+    back = decode(columns, 1000, head)
+    assert float(soft_kl(torch.from_numpy(back), torch.from_numpy(logits), 20.0)) < 1e-6
+
+
+def test_features_that_would_enlarge_a_table_are_refused() -> None:
+    check_feature_width(19, 10)
+    with pytest.raises(InputError, match=r"20 features take no fewer bytes than 10 fp16 logits.*int8"):
+        check_feature_width(20, 10)
+
+
+def test_a_network_answers_with_what_its_classifier_is_given() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    inputs = torch.randn(5, 1, 2, 2)
+    features = Penultimate(network)(inputs)
+    assert features.shape == (5, 3)
+    torch.testing.assert_close(network[3](features), network(inputs))
+    scaled = torch.nn.Sequential(network, torch.nn.Tanh())
+    with pytest.raises(InputError, match="not its last linear layer's"):
+        Penultimate(scaled)(inputs)

@@ -107,9 +107,17 @@ class DiskFull(Fault):
     def strike(self, place: Place, child: Child, chance: random.Random) -> None:
         page = os.sysconf("SC_PAGE_SIZE")
         free = place.note["pages left"] = chance.randrange(0, 8)
-        facts = os.statvfs(self._folder)
-        used = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
-        mount("-o", f"remount,size={used + free * page}", str(self._folder))
+        for again in reversed(range(20)):
+            facts = os.statvfs(self._folder)
+            used = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
+            try:
+                mount("-o", f"remount,size={used + free * page}", str(self._folder))
+            except subprocess.CalledProcessError:
+                # The process wrote more in between than the new size allows.
+                if not again:
+                    raise
+            else:
+                break
 
     def mend(self, place: Place) -> None:
         mount("-o", f"remount,size={ROOMY}", str(self._folder))

@@ -14,6 +14,7 @@ from dd_assets.datasets.registry import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import Protocol, Views
 from dd_assets.evaluation.views import EpochGeometry, epoch_geometry
+from dd_assets.models.registry import ARCHITECTURES
 from dd_assets.planning import graph
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.engine import Engine, StoreCheckpoints, Work
@@ -323,3 +324,32 @@ def test_fewer_bytes_of_labels_train_a_student_all_the_same(world: World) -> Non
         assert table.summary["views"] == 2 * 20
         assert table.total_bytes < coded[key].total_bytes
         assert table.total_bytes <= labels.estimated_bytes(20, 10, protocol)
+
+
+def test_features_in_place_of_logits(world: World, monkeypatch) -> None:
+    """A 16 features wide teacher: the table keeps them, the score reads logits again; a wide teacher is refused."""
+    with pytest.raises(InputError, match="256 features take no fewer bytes than 10 fp16 logits"):
+        world.score(_setting(label_codec="features"))
+
+    four = dataclasses.replace(ARCHITECTURES["convnet2_w64"], name="convnet2_w4")
+    monkeypatch.setitem(ARCHITECTURES, "convnet2_w4", four)
+
+    def narrow(**protocol: object) -> Setting:
+        chosen = _setting(**protocol)
+        # A teacher that short may know little; its table is what is looked at.
+        teacher = dataclasses.replace(
+            chosen.teacher,
+            architecture="convnet2_w4",
+            recipe=dataclasses.replace(chosen.teacher.recipe, accuracy_floor=0.0),
+        )
+        return dataclasses.replace(chosen, teacher=teacher)
+
+    whole = world.manifests(world.score(narrow()))
+    expected = {key: labels.read_logits(world.store, table)[1] for key, table in world.tables().items()}
+    kept = world.manifests(world.score(narrow(label_codec="features")))
+    for key, table in world.tables().items():
+        columns = read_columns(world.store.read(table, labels.VIEWS))
+        assert columns["features_u8"].shape == (200, 16)
+        assert "logits" not in columns
+        np.testing.assert_allclose(labels.read_logits(world.store, table)[1], expected[key], atol=0.05)
+    assert np.abs(_curves(kept) - _curves(whole)).max() <= 0.05

@@ -1,0 +1,122 @@
+"""Synthesis on a CPU beside the published loops: RDED's selection from Parquet, and SRe2L's iterations.
+
+Belongs here: a class of RDED (300 candidates, 5 crops), an iteration of SRe2L on 100 images. Does not belong: the
+published loops (baselines.py), a GPU (gpu.py). Run it:
+
+    export DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml
+    python -m benchmarks.synthesis cifar10_r20
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.baselines import PlainRecovery, PlainSelection
+from benchmarks.common import interleaved, report
+from benchmarks.gpu import _network, _recover
+from dd_assets.datasets.arrays import ImageArrays
+from dd_assets.datasets.registry import Setting, setting
+from dd_assets.methods.contract import Facts
+from dd_assets.methods.rded.synthesis import select_class
+from dd_assets.methods.registry import method
+from dd_assets.methods.request import Request
+from dd_resources.raw_data import RawData
+
+CANDIDATES, IPC = 300, 10
+
+
+def main() -> None:
+    """Time both and print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("setting", help="one whose images lie in Parquet files")
+    parser.add_argument("--networks", nargs="+", default=["resnet20_cifar", "resnet18"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--iterations", type=int, default=3, help="of SRe2L, in a round")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    chosen = setting(given.setting)
+    rows = [row for name in given.networks for row in selection(chosen, name, given.rounds)]
+    rows += [row for name in given.networks for row in recovery(name, given.rounds, given.iterations)]
+    report("synthesis", rows, given.out)
+
+
+def selection(chosen: Setting, network: str, rounds: int) -> list[dict[str, Any]]:
+    """Seconds of selecting one class, without reading the file; what reading takes is a row of its own."""
+    root = Path(os.environ.get("DD_DATA_ROOT", ""))
+    before = time.perf_counter()
+    table = pq.read_table(root / str(chosen.options["train"]))
+    encoded = [item["bytes"] for item in table.column("image").slice(0, CANDIDATES).to_pylist()]
+    opened = time.perf_counter() - before
+    before = time.perf_counter()
+    train, _ = RawData(str(root)).load(chosen.name)
+    loaded = time.perf_counter() - before
+    # One class of as many candidates: which they are changes no time.
+    made = ImageArrays(train.images[:CANDIDATES], np.zeros(CANDIDATES, dtype=np.int64))
+    teacher = _network(network, chosen.size).eval()
+    statistics = (list(chosen.normalisation.mean), list(chosen.normalisation.std))
+    plain = PlainSelection(_network(network, chosen.size), encoded, chosen.size, statistics)
+    facts = Facts(
+        setting=chosen.name,
+        classes=chosen.classes,
+        train_counts=(CANDIDATES,) * len(chosen.classes),
+        size=chosen.size,
+        channels=3,
+        normalisation=chosen.normalisation,
+        hflip=True,
+    )
+    request = Request(
+        facts=facts,
+        parameters=method("rded").recipe_for("cifar10").parameters,
+        ipc=IPC,
+        first=0,
+        last=IPC,
+        seed=0,
+        train=lambda: made,
+        teacher=lambda: teacher,
+        device="cpu",
+    )
+    timed = interleaved(
+        {
+            "published loop": lambda: plain.choose(0, IPC),
+            "dd-assets": lambda: select_class(request, teacher, made, 0, IPC),
+        },
+        rounds,
+    )
+    reading = {"published loop": opened, "dd-assets": loaded}
+    return [row | {"opening the data, s": reading[row["arm"]]} for row in _rows(f"RDED, a class, {network}", timed, 1)]
+
+
+def recovery(network: str, rounds: int, iterations: int) -> list[dict[str, Any]]:
+    """Seconds of an SRe2L iteration on 100 images of 32 px."""
+    plain = PlainRecovery(_network(network, 32), torch.arange(100) % 10, 32)
+    frozen = _network(network, 32).eval().requires_grad_(False)
+    timed = interleaved(
+        {
+            "published loop": lambda: [plain.step() for _ in range(iterations)],
+            "dd-assets": lambda: _recover(frozen, 32, iterations, "cpu"),
+        },
+        rounds,
+    )
+    return [row | {"opening the data, s": 0.0} for row in _rows(f"SRe2L iteration, {network}", timed, iterations)]
+
+
+def _rows(what: str, timed: dict[str, dict[str, float]], pieces: int) -> list[dict[str, Any]]:
+    base = timed["published loop"]["cpu"]
+    return [
+        {"what": what, "arm": arm, "CPU s": found["cpu"] / pieces, "faster": base / found["cpu"]}
+        for arm, found in timed.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What `sync` says of a run that failed: the project's own error before its cause, and what ended a run at its start.
+
+Belongs here: reading Dagster's events of failed runs. Does not belong: the faults themselves (tests/faults).
+"""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from dd_assets.errors import DDError, InputError, StoreError
+from dd_assets.machine import TERMINATED
+from dd_assets.planning.sync import RunFailedError, RunInterruptedError, _failed
+
+
+def _outcome(of_resource: Callable[[], None], of_step: Callable[[], None] = lambda: None) -> DDError:
+    """The error for a run whose resource and step do this."""
+
+    @dg.resource
+    def store(context: dg.InitResourceContext) -> None:
+        of_resource()
+
+    @dg.op(required_resource_keys={"store"})
+    def step(context: dg.OpExecutionContext) -> None:
+        of_step()
+
+    @dg.job(resource_defs={"store": store})
+    def job() -> None:
+        step()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    return _failed(result)
+
+
+def _away() -> None:
+    try:
+        raise ConnectionError("Could not connect to the endpoint URL")
+    except ConnectionError as error:
+        raise StoreError("store s3://bucket: reading format.json failed: Could not connect", "check it") from error
+
+
+def _nothing() -> None:
+    pass
+
+
+def test_the_projects_own_error_stands_before_what_caused_it() -> None:
+    for error in (_outcome(_away), _outcome(_nothing, _away)):
+        assert isinstance(error, RunFailedError)
+        assert "store s3://bucket: reading format.json failed: Could not connect → check it" in str(error)
+
+
+def test_of_foreign_errors_the_innermost_is_told() -> None:
+    def fail() -> None:
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise RuntimeError("outer") from error
+
+    assert "KeyError: 'inner'" in str(_outcome(_nothing, fail))
+
+
+@pytest.mark.parametrize("end", [DagsterExecutionInterruptedError(), SystemExit(TERMINATED)])
+def test_a_run_ended_at_its_start_says_so(end: BaseException) -> None:
+    def ended() -> None:
+        raise end
+
+    error = _outcome(ended)
+    assert isinstance(error, RunInterruptedError)
+    assert error.exit_code == TERMINATED
+    assert "ended by SIGTERM or Ctrl-C" in str(error)
+
+
+def test_an_error_of_another_kind_at_the_start_is_told_too() -> None:
+    def fail() -> None:
+        raise InputError("no such device: gpu7", "use cpu")
+
+    assert "no such device: gpu7 → use cpu" in str(_outcome(fail))
