@@ -26,8 +26,8 @@ from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.registry import Setting, setting
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
 from dd_assets.evaluation.labels import compute_logits
-from dd_assets.evaluation.protocol import VIEW_PRESETS
 from dd_assets.evaluation.students import train_student
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.models.architectures import build_model
 from dd_resources.raw_data import RawData
 

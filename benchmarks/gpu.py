@@ -31,8 +31,9 @@ from benchmarks.common import interleaved, machine, report
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.evaluation.labels import compute_logits
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.students import train_student
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import method
 from dd_assets.methods.request import Request

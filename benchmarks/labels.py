@@ -32,7 +32,7 @@ from dd_assets.datasets.arrays import Normalisation
 from dd_assets.evaluation.label_codecs import Head, decode, encode
 from dd_assets.evaluation.labels import compute_logits, label_geometry
 from dd_assets.evaluation.losses import soft_kl
-from dd_assets.evaluation.protocol import VIEW_PRESETS
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.models.classifier import Penultimate, classifier_of
 from dd_assets.units.tables import write_columns
 from dd_resources.raw_data import RawData

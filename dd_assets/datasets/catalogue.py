@@ -17,8 +17,10 @@ from typing import Any
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.names import class_names
 from dd_assets.datasets.registry import CIFAR10_STATISTICS, Setting, TeacherChoice
-from dd_assets.diffusion.registry import Generators, fine_tuning, generator_recipe
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.diffusion.recipes import fine_tuning, generator_recipe
+from dd_assets.diffusion.registry import Generators
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.models.registry import TeacherRecipe
 
 SMALL = "SRe2L squeeze_cifar.py: SGD 0.1, weight decay 5e-4, batch 128, 200 epochs, crop with 4 px padding, flip"

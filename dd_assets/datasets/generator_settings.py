@@ -11,14 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, get_args, get_type_hints
 
-from dd_assets.diffusion.registry import (
-    FineTuning,
-    GeneratorRecipe,
-    Generators,
-    PretrainedFolder,
-    fine_tuning,
-    generator_recipe,
-)
+from dd_assets.diffusion.recipes import fine_tuning, generator_recipe
+from dd_assets.diffusion.registry import FineTuning, GeneratorRecipe, Generators, PretrainedFolder
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import with_overrides
 

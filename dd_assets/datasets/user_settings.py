@@ -25,7 +25,8 @@ from dd_assets.datasets.registry import (
     tune_variant,
 )
 from dd_assets.errors import DDError, InputError, UnknownNameError
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import with_overrides
 from dd_assets.methods.registry import method
 from dd_assets.models.registry import TeacherRecipe, architecture

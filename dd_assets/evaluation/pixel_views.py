@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import Views
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.randomness import words
 
 BINS = 30

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dd_assets.errors import UnknownNameError
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol, Views
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 
 Changes = Mapping[str, Any]
 

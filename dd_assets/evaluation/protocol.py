@@ -1,7 +1,7 @@
 """The evaluation protocol as one typed object.
 
-Belongs here: every knob of student training and label views, with where its value comes from; light, no torch.
-Does not belong: the computation (views.py, labels.py, students.py).
+Belongs here: every knob of student training and labels, with where its value comes from; light, no torch.
+Does not belong: the knobs of a view (view_presets.py), the computation (views.py, labels.py, students.py).
 
 Source: RD3 paper, Tables 8 and 9, sections 3.2 and 4.4; where the paper is silent, the RDED lineage it builds on
 (LINs-lab/RDED 3f6453d, validation/main.py and argument.py). `docs/protocol.md` lists every unstated knob.
@@ -15,41 +15,10 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.later import later
 
 LabelMode = Literal["soft", "hard"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """How a training image becomes a view, in this order: patch shuffle, crop, flip, RandAugment, colour jitter, CutMix
-    or Mixup, normalise. RD3 has neither RandAugment nor jitter nor Mixup; papers' own recipes do."""
-
-    preset: str
-    shuffle_factor: int
-    """Strips per axis (factor 2: 4 arrangements, RDED:validation/utils.py); 1 is the identity."""
-    crop_scale_min: float
-    """Lower bound of the crop's area; the upper bound is 1. Scale (1, 1) is exactly the identity."""
-    hflip: float
-    """Probability of a mirror image."""
-    cutmix_alpha: float = 1.0
-    """Beta parameter, applied to every batch; 0 turns CutMix off."""
-    mixup_alpha: float = later(0.0)
-    """Beta parameter of Mixup in CutMix's place, applied to every batch; 0 turns it off."""
-    rand_operations: int = later(0)
-    """RandAugment's operations per view; 0 turns it off."""
-    rand_magnitude: int = later(0)
-    """Their magnitude, 0 to 30 (torchvision's 31 bins)."""
-    jitter: float = later(0.0)
-    """Brightness, contrast and saturation are each multiplied by a factor in 1 ± this, in random order."""
-
-
-VIEW_PRESETS = {
-    # RD3 section 4.4 read literally: crop from .5 and patch shuffle for every dataset.
-    "rd3": Views(preset="rd3", shuffle_factor=2, crop_scale_min=0.5, hflip=0.5),
-    # RDED's scripts: factor 1 for CIFAR and Tiny-ImageNet, that is flip and CutMix only.
-    "rded_factor": Views(preset="rded_factor", shuffle_factor=1, crop_scale_min=1.0, hflip=0.5),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
 from dd_assets.evaluation.mixing import blend, cutmix_boxes, mixup_shares, paste
 from dd_assets.evaluation.pixel_views import change, check_changes, drawn_changes
-from dd_assets.evaluation.protocol import Views
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.randomness import integers, permutation, uniform, words
 
 LOG_RATIO = 0.28768207245178096

@@ -19,7 +19,8 @@ from typing import Any
 from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.presets import PRESETS, apply, changed, preset
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.registry import METHODS
 
 FOLDER = Path(__file__).parent

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import Setting
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import Labelling, Protocol, Views
+from dd_assets.evaluation.protocol import Labelling, Protocol
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work

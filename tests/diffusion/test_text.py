@@ -19,7 +19,7 @@ from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.generate import sample_rows
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.producing import Named, Produced, train_generator
-from dd_assets.diffusion.registry import RECIPES
+from dd_assets.diffusion.recipes import RECIPES
 from dd_assets.diffusion.text import HashedText, SentenceText, ngrams
 from dd_assets.diffusion.weights import from_bytes, pack_generator, to_bytes
 from dd_assets.diffusion.wording import CONTENT, STYLE, compose, definitions, measured_words

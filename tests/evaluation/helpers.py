@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms import functional as tv
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
-from dd_assets.evaluation.protocol import Views
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.evaluation.views import ViewSchedule
 
 NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from dd_assets.evaluation.optimiser import Average, learning_rate
-from dd_assets.evaluation.protocol import STUDENT_RATES, VIEW_PRESETS, Protocol, Views
+from dd_assets.evaluation.protocol import STUDENT_RATES, Protocol
 from dd_assets.evaluation.strong_views import STRENGTH, TABLE, strong_views
 from dd_assets.evaluation.students import train_student
+from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 from dd_assets.progress import NoCheckpoints
 from tests.evaluation.helpers import GREY, convnet, images, two_tone
 

@@ -14,7 +14,8 @@ import torch
 from dd_assets.errors import InputError
 from dd_assets.evaluation.label_codecs import DROPPED, Head, check_feature_width, decode, encode, epoch_sources
 from dd_assets.evaluation.losses import soft_kl
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.models.classifier import Penultimate
 from dd_assets.planning.digests import plain
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.labellers import Labeller, batch_statistics, micro_batches, mixed, prior_weights
 from dd_assets.evaluation.labels import compute_logits
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Labelling, Protocol
+from dd_assets.evaluation.protocol import Labelling, Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import epoch_geometry
 from tests.evaluation.helpers import NORMALISATION, PLAIN, convnet, images
 

@@ -15,7 +15,7 @@ from dd_assets.evaluation.labels import (
     label_geometry,
     replay_check,
 )
-from dd_assets.evaluation.protocol import VIEW_PRESETS
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import checksum, epoch_geometry, span_geometry
 from tests.evaluation.helpers import NORMALISATION, convnet, images, normalised, reference_views
 

@@ -12,7 +12,8 @@ from dd_assets.errors import InputError
 from dd_assets.evaluation.kd_terms import Truth, kd_loss
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.losses_kd import crld_rows, dkd_rows, kl_rows, lskd_rows, nkd_rows
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 
 RNG = np.random.default_rng(5)
 STUDENT, TEACHER = RNG.normal(0, 2, (6, 4)), RNG.normal(0, 2, (6, 4))

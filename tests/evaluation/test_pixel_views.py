@@ -16,7 +16,8 @@ from dd_assets.evaluation.labels import MIX_KINDS, label_geometry, replay_check
 from dd_assets.evaluation.mixing import mixup_shares
 from dd_assets.evaluation.pixel_views import OPERATIONS, ORDERS, drawn_changes, jittered, rand_augment
 from dd_assets.evaluation.presets import apply
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol, Views
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 from dd_assets.evaluation.views import checksum, epoch_geometry, render
 from dd_assets.planning.digests import plain
 from tests.evaluation.helpers import NORMALISATION, images, normalised

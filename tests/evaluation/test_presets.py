@@ -9,7 +9,8 @@ import pytest
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.errors import UnknownNameError
 from dd_assets.evaluation.presets import PRESETS, apply, changed
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.planning.digests import plain
 
 RD3 = Protocol(views=VIEW_PRESETS["rd3"])

@@ -20,8 +20,9 @@ from dd_assets.evaluation.labellers import Labeller
 from dd_assets.evaluation.labels import compute_logits
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.optimiser import learning_rate, student_optimiser, weight_groups
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Protocol
+from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.students import StudentScore, train_student
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import epoch_geometry
 from tests.evaluation.helpers import GREY, PLAIN, convnet, normalised, reference_views, two_tone
 

@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import VIEW_PRESETS, Views
+from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 from dd_assets.evaluation.views import (
     ViewSchedule,
     checksum,

@@ -225,7 +225,7 @@ def test_a_language_model_comes_from_a_folder_and_repeats_itself(tmp_path: Path)
 
 def test_settings_name_generators_that_read_text_and_a_language_model(tmp_path: Path) -> None:
     from dd_assets.datasets.user_settings import read_settings
-    from dd_assets.diffusion.registry import RECIPES
+    from dd_assets.diffusion.recipes import RECIPES
 
     path = tmp_path / "settings.yaml"
     path.write_text(

@@ -12,7 +12,8 @@ from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import Setting, TeacherChoice
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import Protocol, Views
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import Views
 from dd_assets.evaluation.views import EpochGeometry, epoch_geometry
 from dd_assets.models.registry import ARCHITECTURES
 from dd_assets.planning import graph

@@ -12,7 +12,7 @@ Expected: RD3's in each recipe. The authors say that the method is not for CIFAR
 ImageNet's classes. Hardware and time: about 1 h for ten classes (README); digits in docs/generators.md.
 
 Belongs here: this text, the parameters and their sources. Does not belong: the fine-tuning, which is an asset of its
-own (diffusion/registry.py, FINE_TUNINGS), the sampling (diffusion/).
+own (diffusion/recipes.py, FINE_TUNINGS), the sampling (diffusion/).
 """
 
 from __future__ import annotations

@@ -1,0 +1,44 @@
+"""What a training view is made of, as data.
+
+Belongs here: the knobs of a view and their named presets; light, no torch. Does not belong: making views (views.py).
+
+Source: RD3 paper, section 4.4; LINs-lab/RDED 3f6453d, validation/main.py and validation/utils.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dd_assets.later import later
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How a training image becomes a view, in this order: patch shuffle, crop, flip, RandAugment, colour jitter, CutMix
+    or Mixup, normalise. RD3 has neither RandAugment nor jitter nor Mixup; papers' own recipes do."""
+
+    preset: str
+    shuffle_factor: int
+    """Strips per axis (factor 2: 4 arrangements, RDED:validation/utils.py); 1 is the identity."""
+    crop_scale_min: float
+    """Lower bound of the crop's area; the upper bound is 1. Scale (1, 1) is exactly the identity."""
+    hflip: float
+    """Probability of a mirror image."""
+    cutmix_alpha: float = 1.0
+    """Beta parameter, applied to every batch; 0 turns CutMix off."""
+    mixup_alpha: float = later(0.0)
+    """Beta parameter of Mixup in CutMix's place, applied to every batch; 0 turns it off."""
+    rand_operations: int = later(0)
+    """RandAugment's operations per view; 0 turns it off."""
+    rand_magnitude: int = later(0)
+    """Their magnitude, 0 to 30 (torchvision's 31 bins)."""
+    jitter: float = later(0.0)
+    """Brightness, contrast and saturation are each multiplied by a factor in 1 ± this, in random order."""
+
+
+VIEW_PRESETS = {
+    # RD3 section 4.4 read literally: crop from .5 and patch shuffle for every dataset.
+    "rd3": Views(preset="rd3", shuffle_factor=2, crop_scale_min=0.5, hflip=0.5),
+    # RDED's scripts: factor 1 for CIFAR and Tiny-ImageNet, that is flip and CutMix only.
+    "rded_factor": Views(preset="rded_factor", shuffle_factor=1, crop_scale_min=1.0, hflip=0.5),
+}
