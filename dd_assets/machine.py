@@ -1,7 +1,8 @@
 """What to say when the machine fails a command: a full disk, no memory left, a request to end.
 
 Belongs here: finding such a cause in an exception or text of any library, and the one line for it; unwinding on
-SIGTERM. Does not belong: refusals of the project's own (errors.py), which say their cause where they are raised.
+SIGTERM and Ctrl-C. Does not belong: refusals of the project's own (errors.py), which say their cause where they are
+raised.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ NO_MEMORY = (
 """What libraries say, in lower case, when memory is refused to them."""
 TERMINATED = 143
 """Exit code after SIGTERM: 128 and its number, as shells report it."""
+INTERRUPTED = 130
+"""The same after Ctrl-C."""
 
 
 def machine_error(error: BaseException) -> MachineError | None:
@@ -70,15 +73,23 @@ def no_memory(text: str) -> MachineError:
     return MachineError(f"out of memory: {text}", f"free memory or ask for less at once, {GO_ON}")
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM unwind this command, so that leases and device locks are given back, and end it with TERMINATED."""
+def end_on_signals() -> None:
+    """Let SIGTERM unwind this command, so that leases and device locks are given back, and end it with TERMINATED.
+
+    SIGINT gets the same handler, which tells them apart: after every run Dagster sets SIGTERM's to whatever SIGINT's
+    is. Where SIGINT is ignored, as in a shell's background jobs, it stays so.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _unwind)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _unwind)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
     # A second one ends the process at once, should unwinding hang.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(number, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(TERMINATED)
 
 

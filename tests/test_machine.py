@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import sys
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dd_assets.machine import TERMINATED, machine_error, names_no_memory
+from dd_assets.machine import machine_error, names_no_memory
 
 
 def caused(outer: Exception, inner: BaseException) -> Exception:
@@ -50,20 +49,27 @@ def test_other_errors_are_none_of_the_machines() -> None:
     assert not names_no_memory("a memory-mapped file is read")
 
 
-def test_sigterm_unwinds_a_command_and_says_so() -> None:
+@pytest.mark.parametrize("after_a_run", [False, True])
+@pytest.mark.parametrize(("number", "name", "status"), [("SIGTERM", "SIGTERM", 143), ("SIGINT", "Ctrl-C", 130)])
+def test_a_signal_unwinds_a_command_and_says_so(number: str, name: str, status: int, after_a_run: bool) -> None:
+    """Also after a Dagster run in the same process, which leaves SIGTERM with SIGINT's handler."""
     program = (
         "import os, signal, time\n"
+        "from dagster._utils.interrupts import capture_interrupts\n"
         "from dd_assets import cli\n"
         "import click\n"
         "@cli.main.command()\n"
         "def slow():\n"
+        f"    if {after_a_run}:\n"
+        "        with capture_interrupts():\n"
+        "            pass\n"
         "    try:\n"
-        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
+        f"        os.kill(os.getpid(), signal.{number}); time.sleep(30)\n"
         "    finally:\n"
         "        click.echo('given back')\n"
         "cli.main(['slow'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == TERMINATED == 128 + signal.SIGTERM
+    assert done.returncode == status
     assert done.stdout == "given back\n"
-    assert done.stderr == "dd-assets: ended by SIGTERM → the same command goes on from what is stored\n"
+    assert done.stderr == f"dd-assets: ended by {name} → the same command goes on from what is stored\n"

@@ -16,12 +16,14 @@ from dd_assets import machine
 from dd_assets.cli import computing, looking, reporting, sharing, studying, sweeping
 from dd_assets.errors import DDError
 
+_GO_ON = "the same command goes on from what is stored"
+
 
 class _Refusals(click.Group):
     """Prints a DDError, and what a failing machine raises, as one line and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        machine.end_on_sigterm()
+        machine.end_on_signals()
         try:
             return super().invoke(ctx)
         except DDError as error:
@@ -29,8 +31,11 @@ class _Refusals(click.Group):
             sys.exit(error.exit_code)
         except SystemExit as end:
             if end.code == machine.TERMINATED:
-                click.echo("dd-assets: ended by SIGTERM → the same command goes on from what is stored", err=True)
+                click.echo(f"dd-assets: ended by SIGTERM → {_GO_ON}", err=True)
             raise
+        except KeyboardInterrupt:
+            click.echo(f"dd-assets: ended by Ctrl-C → {_GO_ON}", err=True)
+            sys.exit(machine.INTERRUPTED)
         except Exception as error:
             failure = machine.machine_error(error)
             if failure is None:

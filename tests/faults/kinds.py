@@ -225,7 +225,8 @@ def ending(fault: Fault, child: Child) -> list[str]:
     said = [line for line in text.splitlines() if line.strip()]
     last = said[-1] if said else ""
     if "Traceback (most recent call last)" in text:
-        wrong.append("it ended in a traceback")
+        traceback = text.partition("Traceback (most recent call last)")[2]
+        wrong.append(f"it ended in a traceback: {traceback[-1500:]}")
     if not last.startswith("dd-assets: "):
         wrong.append(f"exit {status} without a line of its own: {last[:200]!r}")
     elif not re.search(fault.causes, last):
