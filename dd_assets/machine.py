@@ -8,6 +8,7 @@ raised.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -88,6 +89,8 @@ def end_on_signals() -> None:
 def _unwind(number: int, frame: FrameType | None) -> None:
     # A second one ends the process at once, should unwinding hang.
     signal.signal(number, signal.SIG_DFL)
+    # It would print the end with a traceback, as an error of a connection that was just being closed.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL + 1)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(TERMINATED)
