@@ -33,7 +33,8 @@ RUN useradd --create-home --uid 1000 dd && install -d -o dd -g dd /data /data/da
 COPY --chown=dd:dd deploy/dagster.yaml /data/dagster/dagster.yaml
 COPY workspace.yaml /app/workspace.yaml
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 DAGSTER_HOME=/data/dagster DD_STORE=/data/store DD_DATA_ROOT=/data/raw
-USER dd
+# By number, so that Kubernetes can tell that it is not root.
+USER 1000
 WORKDIR /app
 VOLUME /data
 EXPOSE 3000

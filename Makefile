@@ -42,9 +42,10 @@ test-all: test test-slow ## every test
 ui: $(STAMP) ## Dagster's web interface on 127.0.0.1
 	$(BIN)/dd-assets ui
 
-lint: $(STAMP) ## style of the code, and units whose code changed without a version
+lint: $(STAMP) ## style of the code and the Dockerfile, and units whose code changed without a version
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m dd_assets.planning.fingerprints --check
 
 format: $(STAMP) ## rewrite to the house style

@@ -6,7 +6,12 @@ Belongs here: reading deploy/, Dockerfile and what a step asks of a cluster. Doe
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +77,7 @@ def test_the_compose_targets_are_stages_of_the_dockerfile() -> None:
 
 def test_the_image_runs_unprivileged_with_a_health_check_and_no_secret() -> None:
     base = DOCKERFILE[DOCKERFILE.index(" AS base") :]
-    assert re.search(r"^USER dd$", base, re.MULTILINE)
+    assert re.search(r"^USER [1-9]\d*$", base, re.MULTILINE)
     assert "HEALTHCHECK" in base
     assert not re.search(r"(?i)^(ARG|ENV).*(secret|password|token)", DOCKERFILE, re.MULTILINE)
     assert not re.search(r"^ADD ", DOCKERFILE, re.MULTILINE)
@@ -84,6 +89,67 @@ def test_what_the_dockerfile_copies_is_in_its_context() -> None:
         for source in sources.split():
             assert source in shown, source
             assert (PROJECT / source).exists()
+
+
+def _lines() -> list[str]:
+    """The Dockerfile's instructions, one a line, without comments."""
+    code = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE)
+    return [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def _stage(name: str) -> list[str]:
+    """The instructions of a stage."""
+    lines = _lines()
+    start = next(at for at, line in enumerate(lines) if re.fullmatch(rf"FROM \S+ AS {name}", line))
+    end = next((at for at in range(start + 1, len(lines)) if lines[at].startswith("FROM ")), len(lines))
+    return lines[start + 1 : end]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ensurepip") is None, reason="this Python cannot make environments")
+def test_the_install_steps_work_in_a_clean_environment(tmp_path: Path) -> None:
+    """The steps that build `cuda`, in order, with /opt/venv and /src moved; some minutes, mostly PyTorch's wheels."""
+    venv, source = tmp_path / "venv", tmp_path / "src"
+    source.mkdir()
+    given = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    given |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "REQUESTS_"))}
+
+    def bash(command: str, **more: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euc", command], cwd=source, env=given | more, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
+
+    for line in (*_stage("build"), *_stage("build-cuda")):
+        word, _, rest = line.partition(" ")
+        if word == "COPY":
+            *names, place = rest.split()
+            for name in names:
+                if (PROJECT / name).is_dir():
+                    shutil.copytree(PROJECT / name, source / place)
+                else:
+                    shutil.copy(PROJECT / name, source / place)
+        elif word == "RUN":
+            bash(rest.replace("/opt/venv", str(venv)))
+        else:
+            assert word in ("ENV", "WORKDIR"), line
+    inside = {"PATH": f"{venv}/bin:/usr/bin:/bin", "DAGSTER_HOME": str(tmp_path)}
+    assert "Usage: dd-assets doctor" in bash("dd-assets doctor --help", **inside)
+    bash(
+        "python -c 'import dagster_postgres, dagster_ray, dagster_webserver, dd_assets.definitions, psycopg2, s3fs'",
+        **inside,
+    )
+
+
+def test_the_cpu_target_takes_every_pinned_version_but_pytorchs(tmp_path: Path) -> None:
+    step = next(line for line in _stage("build-cpu") if "others.txt" in line)
+    filtered = step.removeprefix("RUN ").partition(" && ")[0].partition(" > ")[0]
+    kept = subprocess.run(["bash", "-c", filtered], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    pinned = (PROJECT / "constraints.txt").read_text().splitlines()
+    left_out = {line.partition("==")[0] for line in pinned} - {line.partition("==")[0] for line in kept.splitlines()}
+    assert {"torch", "torchvision"} <= left_out
+    assert all(re.match(r"torch|triton|nvidia-|cuda-", name) for name in left_out), left_out
 
 
 def test_the_postgres_instance_names_its_driver_in_the_url_and_holds_no_password() -> None:
