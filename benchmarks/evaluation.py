@@ -23,7 +23,8 @@ from torch import nn
 from benchmarks.baselines import ArmA, ArmB
 from benchmarks.common import interleaved, report
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.evaluation.accuracy import evaluate, prepare_test
 from dd_assets.evaluation.labels import compute_logits
 from dd_assets.evaluation.students import train_student

@@ -25,8 +25,9 @@ from dd_assets.datasets.registry import setting
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.students import train_student
 from dd_assets.models.architectures import build_model
-from dd_resources.compute import Compute, set_threads
+from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
+from dd_resources.threads import set_threads
 
 SEEDS, IPC, BATCH = 3, 10, 50
 

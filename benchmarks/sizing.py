@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS

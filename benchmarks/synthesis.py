@@ -23,7 +23,8 @@ from benchmarks.baselines import PlainRecovery, PlainSelection
 from benchmarks.common import interleaved, report
 from benchmarks.gpu import _network, _recover
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.methods.contract import Facts
 from dd_assets.methods.rded.synthesis import select_class
 from dd_assets.methods.registry import method

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dd_assets.errors import DDError, InputError
+from dd_resources.threads import set_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,8 +88,6 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _piece(function: Callable[[Item], Result], item: Item, threads: int) -> Result:
-    from dd_resources.compute import set_threads
-
     set_threads(threads)
     return function(item)
 

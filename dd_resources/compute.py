@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, Literal, TypeVar
 
 from dd_resources.cluster import Request, run_tasks
+from dd_resources.threads import set_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -180,13 +181,6 @@ def _die_with(parent: int) -> None:
         return
     if os.getppid() != parent:
         os._exit(1)
-
-
-def set_threads(threads: int) -> None:
-    """The number of threads that torch uses in this process."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def environment() -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from dd_assets import randomness
 from dd_assets.datasets import decoded
-from dd_assets.datasets.registry import VALIDATION, Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import VALIDATION, Setting
 from dd_assets.datasets.sources import Found, Source
 from dd_assets.errors import InputError
 from dd_assets.lazy import np

@@ -16,7 +16,7 @@ from dd_assets.cli.computing import syncing
 from dd_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from dd_assets.datasets.registry import Setting
+    from dd_assets.datasets.setting import Setting
     from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Target
     from dd_assets.report.study_scores import ScoreTable

@@ -16,7 +16,7 @@ from dd_assets.cli.common import as_json_option, opened_store, show
 from dd_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from dd_assets.datasets.registry import Setting
+    from dd_assets.datasets.setting import Setting
     from dd_assets.methods.contract import Method
     from dd_assets.planning.sweeps import Candidate
     from dd_assets.sweeps.halving import Race, Trial

@@ -16,7 +16,7 @@ from typing import Any
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.names import class_names
-from dd_assets.datasets.registry import CIFAR10_STATISTICS, Setting, TeacherChoice
+from dd_assets.datasets.setting import CIFAR10_STATISTICS, Setting, TeacherChoice
 from dd_assets.diffusion.recipes import fine_tuning, generator_recipe
 from dd_assets.diffusion.registry import Generators
 from dd_assets.evaluation.protocol import Protocol

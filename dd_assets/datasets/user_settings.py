@@ -16,7 +16,7 @@ from typing import Any
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.generator_settings import as_generator_fields, read_generators
-from dd_assets.datasets.registry import (
+from dd_assets.datasets.setting import (
     DEFAULT_IPC,
     IMAGENET_STATISTICS,
     PRIOR_SOURCES,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dd_assets.datasets.registry import Setting, setting, settings
+from dd_assets.datasets.registry import setting, settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Method, with_overrides
 from dd_assets.planning.engine import Engine

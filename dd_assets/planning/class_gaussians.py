@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable

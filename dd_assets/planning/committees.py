@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dd_assets.datasets.registry import PRIOR_SOURCES, Setting, tune_variant
+from dd_assets.datasets.setting import PRIOR_SOURCES, Setting, tune_variant
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import METHODS, method

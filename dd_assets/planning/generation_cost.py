@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.planning.memory import PROCESS, Estimate, estimate, networks_alive
 from dd_assets.planning.unit import Manifest

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from dd_assets.datasets.registry import Setting, setting, settings
+from dd_assets.datasets.registry import setting, settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS, TRAINED_ON_OTHERS, GeneratorRecipe
 from dd_assets.errors import InputError
 from dd_assets.planning.cells import Cell, Stage, reference_of, run_named, usable

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Method

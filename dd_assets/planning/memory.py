@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.models.registry import architecture

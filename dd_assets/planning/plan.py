@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import DDError, InputError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Facts

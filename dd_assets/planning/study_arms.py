@@ -13,7 +13,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
-from dd_assets.datasets.registry import Setting, TeacherChoice, tune_variant
+from dd_assets.datasets.setting import Setting, TeacherChoice, tune_variant
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.planning.cells import run_named
 from dd_assets.planning.engine import Engine

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dd_assets.datasets.registry import TUNE, Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import TUNE, Setting
 from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import LabelMode
 from dd_assets.methods.contract import Method, with_overrides

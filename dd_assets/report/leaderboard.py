@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 
 PAPER_DATASETS = {
     "cifar10": "CIFAR10",

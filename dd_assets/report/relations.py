@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dd_assets.datasets import registry
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.report.comparison import CONTROL
 from dd_assets.report.metrics import (
     cross_architecture_gap,

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.planning.studies import study_asset
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.efficiency import Lookup

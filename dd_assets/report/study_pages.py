@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.studies import reason_against, study_asset

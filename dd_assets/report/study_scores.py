@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import declared_parameters

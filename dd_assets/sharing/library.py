@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.label_codecs import epoch_sources
 from dd_assets.evaluation.views import ViewSchedule, render, span_geometry

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.presets import PRESETS, apply, changed, preset
 from dd_assets.evaluation.protocol import Protocol

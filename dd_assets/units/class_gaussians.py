@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.methods.request import ClassGaussians
 from dd_assets.planning.digests import ContentHasher

@@ -9,7 +9,7 @@ image needs one class.
 
 from __future__ import annotations
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher
 from dd_assets.planning.engine import Work

@@ -5,7 +5,7 @@ Belongs here: planning it and reading the data once. Does not belong: file layou
 
 from __future__ import annotations
 
-from dd_assets.datasets.registry import VALIDATION, Setting
+from dd_assets.datasets.setting import VALIDATION, Setting
 from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts
 from dd_assets.planning.engine import Work

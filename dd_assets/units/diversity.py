@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dd_assets import randomness
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, canonical_json
 from dd_assets.planning.engine import Work

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dd_assets import randomness
-from dd_assets.datasets.registry import Setting, settings
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import Cell, usable

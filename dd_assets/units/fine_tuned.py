@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import FineTuning
 from dd_assets.errors import InputError
 from dd_assets.lazy import np

@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder

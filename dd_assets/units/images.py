@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method as method_named

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import Labelling, Protocol
 from dd_assets.evaluation.view_presets import Views

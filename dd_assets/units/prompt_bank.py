@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dd_assets.datasets.registry import Setting, setting
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.wording import Bank, definitions
 from dd_assets.errors import InputError
 from dd_assets.planning.digests import ContentHasher, plain, text_digest

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GeneratorRecipe
 from dd_assets.diffusion.wording import definitions
 from dd_assets.errors import InputError

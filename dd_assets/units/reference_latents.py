@@ -5,7 +5,7 @@ Belongs here: planning it, keeping the table. Does not belong: the choice (diffu
 
 from __future__ import annotations
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.lazy import np
 from dd_assets.methods.request import ReferenceLatents
 from dd_assets.planning.digests import ContentHasher

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.registry import Setting, TeacherChoice
+from dd_assets.datasets.setting import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
 from dd_assets.models.registry import TeacherRecipe

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.lazy import np
 from dd_assets.planning.digests import ContentHasher, plain

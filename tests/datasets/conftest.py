@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.datasets import registry
+from dd_assets.datasets.setting import Setting
 from dd_resources import raw_data
 
 
@@ -32,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 def enable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Writes a YAML text, names it in DD_DATASETS and returns the settings then known."""
 
-    def write(text: str) -> dict[str, registry.Setting]:
+    def write(text: str) -> dict[str, Setting]:
         path = tmp_path / "settings.yaml"
         path.write_text(text, "utf-8")
         monkeypatch.setenv("DD_DATASETS", str(path))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 
 
 def setting_of(base: str, **changes: Any) -> Setting:

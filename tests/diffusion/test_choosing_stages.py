@@ -10,7 +10,7 @@ import dataclasses
 
 import pytest
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError
 from dd_assets.planning.cells import Cell

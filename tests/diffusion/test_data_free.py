@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError
 from dd_assets.methods.registry import method

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dd_assets.datasets import registry
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import FineTuning, Generators
 from dd_assets.errors import InputError
 from dd_assets.methods.registry import METHODS

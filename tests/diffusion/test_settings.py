@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.user_settings import read_settings
 from dd_assets.diffusion.recipes import FINE_TUNINGS, RECIPES
 from dd_assets.diffusion.registry import Generators

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import IMAGENET_STATISTICS, Setting
 from dd_assets.diffusion.registry import Generators, PretrainedFolder
 from dd_assets.errors import InputError, VerdictError
 from dd_assets.planning import generation, generators, graph
@@ -103,7 +103,7 @@ def _foreign(root: Path) -> Setting:
         options={"folder": "other"},
         size=12,
         channels=3,
-        normalisation=registry.IMAGENET_STATISTICS,
+        normalisation=IMAGENET_STATISTICS,
         generators=Generators(),
     )
 

@@ -17,7 +17,7 @@ from dd_assets.datasets import archives
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.readers import READERS
 from dd_assets.datasets.readers.images import decode
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Source, safe_path
 from tests.datasets.fabricated import encoded, idx, image_folder, put, table, three_classes
 from tests.fuzz.inputs import TEXTS, VALUES, examples, judged, spoiled

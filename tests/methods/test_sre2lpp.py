@@ -12,7 +12,7 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import TeacherChoice, tune_variant
+from dd_assets.datasets.setting import TeacherChoice, tune_variant
 from dd_assets.methods.registry import METHODS, method
 from dd_assets.methods.sre2lpp.recipe import Parameters, refuse
 from dd_assets.methods.sre2lpp.synthesis import synthesise

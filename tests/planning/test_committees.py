@@ -12,7 +12,8 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting, TeacherChoice, setting, tune_variant
+from dd_assets.datasets.registry import setting
+from dd_assets.datasets.setting import Setting, TeacherChoice, tune_variant
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.registry import method
 from dd_assets.methods.sre2l import recipe as sre2l

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.arrays import Normalisation
-from dd_assets.datasets.registry import Setting, TeacherChoice
+from dd_assets.datasets.setting import Setting, TeacherChoice
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import Method

@@ -10,7 +10,7 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.evaluation.distances import MEASURES as DISTANCES
 from dd_assets.evaluation.diversity import MEASURES
 from dd_assets.planning import graph

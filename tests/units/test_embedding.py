@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.planning import graph
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import Setting, TeacherChoice
+from dd_assets.datasets.setting import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import Views

@@ -12,7 +12,7 @@ import torchvision
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.datasets.registry import TeacherChoice
+from dd_assets.datasets.setting import TeacherChoice
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
 from dd_assets.models.pixels import normalised

@@ -16,7 +16,7 @@ from dd_assets.datasets.readers.layout import Reader, Split
 from dd_assets.datasets.readers.parquet import PARQUET
 from dd_assets.datasets.readers.tiny_imagenet import TINY_IMAGENET
 from dd_assets.datasets.readers.torchvision import TORCHVISION
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import UnknownNameError
 
 READERS: dict[str, Reader] = {

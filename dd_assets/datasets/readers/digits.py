@@ -12,7 +12,7 @@ import numpy as np
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.readers.layout import Reader, Split
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source
 
 

@@ -15,7 +15,7 @@ from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.names import class_folders
 from dd_assets.datasets.readers.images import IMAGE_SUFFIXES, MAX_BYTES, decode_all
 from dd_assets.datasets.readers.layout import Reader, Split, check_labels, missing, option
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
 from dd_assets.errors import InputError
 

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 
 MAX_PIXELS = 64_000_000

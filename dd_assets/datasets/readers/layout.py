@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
 from dd_assets.errors import InputError, UnknownNameError
 

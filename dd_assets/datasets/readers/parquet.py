@@ -15,7 +15,7 @@ import numpy as np
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.readers.images import decode_all
 from dd_assets.datasets.readers.layout import Reader, Split, check_classes, check_labels, missing
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
 from dd_assets.errors import InputError
 

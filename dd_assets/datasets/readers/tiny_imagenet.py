@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dd_assets.datasets.readers.folder import folder_names, is_image, labelled_files, read_labelled
 from dd_assets.datasets.readers.layout import Reader, Split, missing, option
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
 from dd_assets.errors import InputError
 

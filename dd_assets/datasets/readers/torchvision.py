@@ -16,7 +16,7 @@ from PIL import Image
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.readers.images import empty, fitted
 from dd_assets.datasets.readers.layout import Reader, Split, check_classes, check_labels
-from dd_assets.datasets.registry import Setting
+from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source, safe_path
 from dd_assets.errors import InputError, UnknownNameError
 
