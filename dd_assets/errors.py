@@ -15,6 +15,11 @@ LONGEST_NAME = 200
 """Characters of an unknown name that a message repeats."""
 
 
+def _on_one_line(text: str) -> str:
+    """The text with line ends, terminal controls and the like written out, as repr() writes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class DDError(Exception):
     """A refusal with a cause and a remedy; the command line prints it as one line and exits with `exit_code`."""
 
@@ -22,9 +27,9 @@ class DDError(Exception):
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         # What was read may be repeated in it, at any length.
-        self.problem = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 400]} … {problem[-350:]}"
-        self.remedy = remedy
-        super().__init__(f"{self.problem} → {remedy}" if remedy else self.problem)
+        short = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 400]} … {problem[-350:]}"
+        self.problem, self.remedy = _on_one_line(short), _on_one_line(remedy)
+        super().__init__(f"{self.problem} → {self.remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         # Worker processes send errors back by pickling; the default would pass the joined text as `problem`.

@@ -17,8 +17,8 @@ from dd_assets.studies.registry import read_study
 from dd_assets.units.tables import read_columns, read_images
 from dd_resources.leases import Watcher, lease_facts
 from dd_resources.store import ArtefactStore, manifest_path
-from tests.datasets.fabricated import put
-from tests.fuzz.test_datasets import IDX
+from tests.datasets.fabricated import put, three_classes
+from tests.fuzz.test_datasets import IDX, good_table
 from tests.fuzz.test_stored import REFERENCE, label_table, manifest, weights
 from tests.resources.samples import unit
 
@@ -96,3 +96,18 @@ def test_tables_that_are_none_are_refused(read) -> None:  # type: ignore[no-unty
 def test_an_error_stays_short_whatever_it_repeats() -> None:
     assert len(str(InputError("x" * 100_000, "shorten it"))) < 2100
     assert len(str(UnknownNameError.of("dataset", "x" * 100_000, ["digits"]))) < 400
+
+
+@pytest.mark.parametrize("name", ["\n", "a\x1b[2Jb"])
+def test_a_name_with_line_ends_or_terminal_controls_is_told_in_one_harmless_line(name: str) -> None:
+    text = str(UnknownNameError.of("dataset", name, ("digits",)))
+    assert text.isprintable()
+    assert repr(name)[1:-1] in text
+
+
+def test_a_column_name_of_no_encoding_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "own/train.parquet", good_table().replace(b"image", b"\xff\xffage"))
+    put(tmp_path / "own/test.parquet", good_table())
+    setting = three_classes(reader="parquet")
+    with pytest.raises(InputError, match=r"own/train\.parquet is not a readable Parquet file"):
+        READERS["parquet"].read(setting, Source(str(tmp_path)))

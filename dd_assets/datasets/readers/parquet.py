@@ -90,7 +90,7 @@ def _table(setting: Setting, source: Source, path: str) -> Iterator[Any]:
             if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
                 raise InputError(f"{where}: its image column is {kind}", "it must be a struct with a field bytes")
             yield table
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{where} is not a readable Parquet file: {problem}", "copy or export it again") from error
 
