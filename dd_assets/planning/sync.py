@@ -24,7 +24,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.influence import INFLUENCE
-from dd_assets.planning.plan import Planner, Row, Target, with_upstream
+from dd_assets.planning.plan import Planner, Row, Target, input_target, with_upstream
 from dd_assets.planning.prompt_banks import PROMPT_BANK
 from dd_assets.planning.runs import process_tags
 from dd_assets.planning.unit import Reference
@@ -218,11 +218,22 @@ class Sync:
 
 
 def _groups(targets: Sequence[Target]) -> list[list[Target]]:
-    """Targets that one run can hold: same job, same partition, in the given order."""
-    groups: dict[tuple[str, str], list[Target]] = {}
+    """Targets that one run can hold: same job, same partition, no group before one that it reads.
+
+    targets: upstream before downstream. A target joins the last group of its kind unless it reads a later one.
+    """
+    groups: list[list[Target]] = []
+    last: dict[tuple[str, str], int] = {}
+    place: dict[Target, int] = {}
     for target in targets:
-        groups.setdefault((_job_name(target), target[1]), []).append(target)
-    return list(groups.values())
+        cell, kind = Cell.of(target[1]), (_job_name(target), target[1])
+        read = [place.get(input_target(name, cell), -1) for name in stages()[target[0]].reads(cell)]
+        if last.get(kind, -1) < max(read, default=-1) or kind not in last:
+            last[kind] = len(groups)
+            groups.append([])
+        groups[last[kind]].append(target)
+        place[target] = last[kind]
+    return groups
 
 
 def _job_name(target: Target) -> str:
