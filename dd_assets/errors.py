@@ -13,6 +13,8 @@ LONGEST = 2000
 """Characters of a problem; of a longer one the middle is left out."""
 LONGEST_NAME = 200
 """Characters of an unknown name that a message repeats."""
+MOST_NAMES, NEAREST = 60, 6
+"""A message lists all known names up to the first number, of more only the nearest."""
 
 
 def _on_one_line(text: str) -> str:
@@ -48,6 +50,10 @@ class UnknownNameError(DDError):
         close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        if len(known) > MOST_NAMES:
+            near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=NEAREST, cutoff=0.5)
+            which = f"the nearest: {', '.join(near)}" if near else f"such as {', '.join(known[:NEAREST])}"
+            return cls(f"unknown {kind} {shown!r}", f"{hint}{len(known)} are known, {which}")
         return cls(f"unknown {kind} {shown!r}", f"{hint}known: {', '.join(known)}")
 
 
