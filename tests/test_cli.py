@@ -170,3 +170,23 @@ def test_a_study_computes_what_is_missing_once_and_a_score_finds_its_trainings(t
     score = ("--select", 'key:"random/soft_labels" or key:"random/score_convnet2_w64"', "--partition", "digits|1")
     done = run(tmp_path, "sync", *score)
     assert done.stdout.splitlines()[-1].endswith("0 heavy calls"), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["plan", "--select", "teachr"], "unknown asset in --select 'teachr' → did you mean 'teacher'?"),
+        (["plan", "--select", "group:sre2"], "unknown group in --select 'sre2' → did you mean 'sre2l'?"),
+        (["plan", "--select", 'key:"a"+key:"b"'], "joined by `and`, `or`, `not`"),
+        (
+            ["verify", "random/score_convnet2_w64", "digits"],
+            "no partition 'digits' → its partitions are like 'digits|1'",
+        ),
+        (["verify", "teacher", "digits|10"], "no partition 'digits|10' → its partitions are like 'digits'"),
+    ],
+)
+def test_a_mistyped_selection_or_partition_gets_a_short_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode != 0
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1]) < 1200

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
 
 
 def _selected(select: str) -> set[str]:
+    """The assets of a selection; raises UnknownNameError where it cannot be read or names what there is not."""
     import warnings
 
     import dagster as dg
@@ -89,13 +91,29 @@ def _selected(select: str) -> set[str]:
     from dd_assets.definitions import defs
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    graph = defs.resolve_asset_graph()
     try:
-        keys = dg.AssetSelection.from_string(select).resolve(defs.resolve_asset_graph())
+        keys = dg.AssetSelection.from_string(select).resolve(graph)
+    except dg.DagsterInvalidSubsetError:
+        # Its text is a page; what is wrong is a name.
+        keys = set()
     except Exception as error:
         # Dagster's parser and its resolution raise several unrelated families for a bad selection.
         raise UnknownNameError(
-            f"--select {select!r} is not usable: {error}".replace("\n", " "), "see `methods`"
+            f"--select {select!r} is not usable: {error}".replace("\n", " "),
+            'write key:"rded/synthetic_images", group:rded or tag:…, joined by `and`, `or`, `not`; a + before or after'
+            " a term adds what is upstream or downstream of it",
         ) from error
+    if not keys:
+        assets = {"/".join(key.path) for key in graph.get_all_asset_keys()}
+        groups = {graph.get(key).group_name or "" for key in graph.get_all_asset_keys()}
+        for what, known, names in (
+            ("group", groups, re.findall(r'group:"?([\w./-]+)', select)),
+            ("asset", assets, re.findall(r'key:"?([\w./-]+)', select) or [select]),
+        ):
+            wrong = next((name for name in names if name not in known), None)
+            if wrong is not None:
+                raise UnknownNameError.of(f"{what} in --select", wrong, known)
     return {"/".join(key.path) for key in keys}
 
 
@@ -117,10 +135,16 @@ def looking_engine() -> Engine:
 
 def reference_of(store: ArtefactStore, target: Target) -> Reference:
     """What an asset partition of this deployment points at; raises InputError if it was never made."""
+    from dd_assets.planning.graph import Cell, stages
     from dd_resources.injection import NAMESPACE
 
     asset, partition = target
     reference = store.read_reference(NAMESPACE, asset, partition)
     if reference is None:
+        stage = stages().get(asset)
+        if stage is not None and (stage.space == "dataset") == ("|" in partition):
+            like = Cell.of(partition).setting.name
+            like = like if stage.space == "dataset" else f"{like}|{Cell.of(like).setting.ipc[0]}"
+            raise InputError(f"{asset} has no partition {partition!r}", f"its partitions are like '{like}'")
         raise InputError(f"{asset} [{partition}] was never materialized", "dd-assets sync computes it")
     return reference

@@ -35,6 +35,11 @@ def setting(name: str) -> Setting:
     if name in known:
         return known[name]
     base = name.removesuffix(TUNE)
+    if base not in known and base in CATALOGUE:
+        raise UnknownNameError(
+            f"dataset {base!r} is known but not enabled here ({', '.join(known)})",
+            f"name a YAML file with the line `{base}: {{base: {base}}}` in DD_DATASETS (docs/datasets.md)",
+        )
     if base not in known or known[base].tune_of:
         raise UnknownNameError.of("dataset", name, known)
     return tune_variant(known[base])

@@ -165,3 +165,8 @@ def test_the_examples_find_the_shared_data(enable, shared_data):
         chosen = enable((DOCS / f"examples/{name}.yaml").read_text("utf-8"))[name]
         assert len(RawData(str(shared_data)).fingerprint(chosen)) == 64
         assert _labels(chosen, Source(str(shared_data)), files).max() == 9
+
+
+def test_a_known_dataset_that_is_not_enabled_says_how() -> None:
+    with pytest.raises(UnknownNameError, match=r"'mnist' is known but not enabled .* `mnist: \{base: mnist\}`"):
+        setting("mnist")
