@@ -29,8 +29,9 @@ class DDError(Exception):
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         # What was read may be repeated in it, at any length.
-        short = problem if len(problem) <= LONGEST else f"{problem[: LONGEST - 400]} … {problem[-350:]}"
-        self.problem, self.remedy = _on_one_line(short), _on_one_line(remedy)
+        line = _on_one_line(problem)
+        self.problem = line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} … {line[-350:]}"
+        self.remedy = _on_one_line(remedy)
         super().__init__(f"{self.problem} → {self.remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

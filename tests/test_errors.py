@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dd_assets.errors import UnknownNameError
+from dd_assets.errors import InputError, UnknownNameError
 
 
 def test_a_few_known_names_are_all_listed() -> None:
@@ -17,3 +17,8 @@ def test_of_many_known_names_only_the_nearest() -> None:
     assert "did you mean 'sre2l/score'? 301 are known, the nearest: sre2l/score" in text
     assert len(text) < 300
     assert "301 are known, such as method0/soft_labels, method1/" in str(UnknownNameError.of("asset", "xyz", known))
+
+
+def test_what_a_text_repeats_is_cut_after_it_is_written_out() -> None:
+    # A character that is not printable takes up to ten.
+    assert len(str(InputError("\U000e0001" * 1900, "remove it"))) < 2100
