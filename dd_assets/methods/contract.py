@@ -232,6 +232,10 @@ def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -
 
 def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) -> Any:
     """`parameters` with fields replaced; raises UnknownNameError or InputError naming the field."""
+    if not isinstance(overrides, Mapping):
+        raise InputError(
+            f"{owner}: {overrides!r} is no mapping of fields to values", "write fields below it or leave it out"
+        )
     known = {item.name: item for item in dataclasses.fields(parameters)}
     changes = {}
     for name, value in overrides.items():

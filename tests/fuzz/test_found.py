@@ -9,6 +9,7 @@ import pytest
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.readers import READERS
 from dd_assets.datasets.sources import Source
+from dd_assets.datasets.user_settings import read_settings
 from dd_assets.errors import DDError, InputError, UnknownNameError
 from dd_assets.models import checkpoint
 from dd_assets.planning.cells import Cell
@@ -111,3 +112,9 @@ def test_a_column_name_of_no_encoding_is_refused(tmp_path: Path) -> None:
     setting = three_classes(reader="parquet")
     with pytest.raises(InputError, match=r"own/train\.parquet is not a readable Parquet file"):
         READERS["parquet"].read(setting, Source(str(tmp_path)))
+
+
+def test_a_recipe_without_fields_is_refused(tmp_path: Path) -> None:
+    path = put(tmp_path / "own.yaml", b"own:\n  base: digits\n  teacher:\n    recipe:\n")
+    with pytest.raises(InputError, match="own, teacher recipe: None is no mapping"):
+        read_settings(path)
