@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 
 from dd_assets.errors import MachineError
@@ -78,15 +79,19 @@ def end_on_signals() -> None:
     """Let SIGTERM unwind this command, so that leases and device locks are given back, and end it with TERMINATED.
 
     SIGINT gets the same handler, which tells them apart: after every run Dagster sets SIGTERM's to whatever SIGINT's
-    is. Where SIGINT is ignored, as in a shell's background jobs, it stays so.
+    is. Where SIGINT is ignored, as in a shell's background jobs, it goes on to do nothing.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _unwind)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, _unwind)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGTERM, _unwind)
+    if before in (signal.default_int_handler, signal.SIG_IGN):
+        signal.signal(signal.SIGINT, partial(_unwind, deaf_to_interrupts=before is signal.SIG_IGN))
 
 
-def _unwind(number: int, frame: FrameType | None) -> None:
+def _unwind(number: int, frame: FrameType | None, deaf_to_interrupts: bool = False) -> None:
+    if number == signal.SIGINT and deaf_to_interrupts:
+        return
     # A second one ends the process at once, should unwinding hang.
     signal.signal(number, signal.SIG_DFL)
     # It would print the end with a traceback, as an error of a connection that was just being closed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -50,9 +51,22 @@ def test_other_errors_are_none_of_the_machines() -> None:
 
 
 @pytest.mark.parametrize("after_a_run", [False, True])
-@pytest.mark.parametrize(("number", "name", "status"), [("SIGTERM", "SIGTERM", 143), ("SIGINT", "Ctrl-C", 130)])
-def test_a_signal_unwinds_a_command_and_says_so(number: str, name: str, status: int, after_a_run: bool) -> None:
-    """Also after a Dagster run in the same process, which leaves SIGTERM with SIGINT's handler."""
+@pytest.mark.parametrize(
+    ("before", "number", "name", "status"),
+    [
+        ("SIG_DFL", "SIGTERM", "SIGTERM", 143),
+        ("SIG_IGN", "SIGTERM", "SIGTERM", 143),
+        ("SIG_DFL", "SIGINT", "Ctrl-C", 130),
+        ("SIG_IGN", "SIGINT", "", 0),
+    ],
+)
+def test_a_signal_unwinds_a_command_and_says_so(
+    before: str, number: str, name: str, status: int, after_a_run: bool
+) -> None:
+    """Also after a Dagster run in the same process, which leaves SIGTERM with SIGINT's handler.
+
+    before: what SIGINT does in the process that starts the command; a shell's background jobs ignore it.
+    """
     program = (
         "import os, signal, time\n"
         "from dagster._utils.interrupts import capture_interrupts\n"
@@ -64,12 +78,20 @@ def test_a_signal_unwinds_a_command_and_says_so(number: str, name: str, status: 
         "        with capture_interrupts():\n"
         "            pass\n"
         "    try:\n"
-        f"        os.kill(os.getpid(), signal.{number}); time.sleep(30)\n"
+        f"        os.kill(os.getpid(), signal.{number}); time.sleep({30 if status else 0})\n"
         "    finally:\n"
         "        click.echo('given back')\n"
         "cli.main(['slow'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == status
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, getattr(signal, before)),
+    )
+    assert done.returncode == status, done.stderr
     assert done.stdout == "given back\n"
-    assert done.stderr == f"dd-assets: ended by {name} → the same command goes on from what is stored\n"
+    line = f"dd-assets: ended by {name} → the same command goes on from what is stored\n"
+    assert done.stderr == (line if status else "")

@@ -81,16 +81,25 @@ def test_the_next_map_starts_new_workers() -> None:
     compute.close_pools()
 
 
-def process_of(item: int) -> int:
-    """The process that works on it, after the other piece can have begun."""
-    time.sleep(0.2)
+def process_of(item: tuple[str, int]) -> int:
+    """The process that works on it, once both pieces have begun or after half a minute."""
+    root, number = item
+    Path(root, f"begun{number}").touch()
+    deadline = time.monotonic() + 30
+    while len(begun(Path(root))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     return os.getpid()
 
 
-def test_teachers_go_side_by_side_unless_one_alone_gets_more_threads() -> None:
-    spread = {found for _, found in TWO.map(process_of, [0, 1], exclusive="threads")}
+def own(item: int) -> int:
+    """The process that works on it."""
+    return os.getpid()
+
+
+def test_teachers_go_side_by_side_unless_one_alone_gets_more_threads(tmp_path: Path) -> None:
+    spread = {found for _, found in TWO.map(process_of, [(str(tmp_path), 0), (str(tmp_path), 1)], exclusive="threads")}
     assert len(spread) == 2
     assert os.getpid() not in spread
     alone = Compute(device="cpu", workers=2, threads=1, exclusive_threads=2)
-    assert {found for _, found in alone.map(process_of, [0, 1], exclusive="threads")} == {os.getpid()}
-    assert {found for _, found in TWO.map(process_of, [0, 1], exclusive=True)} == {os.getpid()}
+    assert {found for _, found in alone.map(own, [0, 1], exclusive="threads")} == {os.getpid()}
+    assert {found for _, found in TWO.map(own, [0, 1], exclusive=True)} == {os.getpid()}
