@@ -113,6 +113,9 @@ def estimated_bytes(images: int, classes: int, protocol: Protocol) -> int:
     rows = FILE_BYTES + 32 * epochs * -(-images // protocol.batch)
     if protocol.label_storage == "online":
         return rows
+    if protocol.label_codec == "features":
+        # The classifier in float32, at most twice as wide as there are classes.
+        rows += FILE_BYTES + 4 * classes * (2 * classes + 1)
     return rows + int(FILE_BYTES + images * epochs * (protocol.bytes_per_view(classes) + 15.1))
 
 

@@ -347,10 +347,12 @@ def test_features_in_place_of_logits(world: World, monkeypatch) -> None:
 
     whole = world.manifests(world.score(narrow()))
     expected = {key: labels.read_logits(world.store, table)[1] for key, table in world.tables().items()}
+    chosen = narrow(label_codec="features").protocol
     kept = world.manifests(world.score(narrow(label_codec="features")))
     for key, table in world.tables().items():
         columns = read_columns(world.store.read(table, labels.VIEWS))
         assert columns["features_u8"].shape == (200, 16)
+        assert table.total_bytes <= labels.estimated_bytes(20, 10, chosen.for_student(True, 20))
         assert "logits" not in columns
         np.testing.assert_allclose(labels.read_logits(world.store, table)[1], expected[key], atol=0.05)
     assert np.abs(_curves(kept) - _curves(whole)).max() <= 0.05
