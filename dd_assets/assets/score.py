@@ -35,7 +35,8 @@ def _describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> 
         chosen = [manifest for key, manifest in manifests.items() if key.startswith(f"{mode}/")]
         accuracies = [manifest.summary["accuracy"] for manifest in chosen]
         shown[f"accuracy_{mode}_mean"] = statistics.mean(accuracies)
-        shown[f"accuracy_{mode}_std"] = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        if len(accuracies) > 1:
+            shown[f"accuracy_{mode}_std"] = statistics.stdev(accuracies)
         train = statistics.mean(manifest.summary["train_accuracy"] for manifest in chosen)
         shown[f"train_accuracy_{mode}_mean"] = train
         shown[f"train_test_gap_{mode}"] = train - shown[f"accuracy_{mode}_mean"]

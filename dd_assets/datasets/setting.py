@@ -81,7 +81,7 @@ class Setting:
     students: tuple[str, ...]
     labels: tuple[LabelMode, ...] = ("soft", "hard")
     trainings: int = 3
-    """Students of a cell at least, one per draw first; verdicts between methods need five."""
+    """Students of a cell at least, one per draw first; 1 or 2 are exact, and verdicts between methods need five."""
     protocol: Protocol
 
     def student(self, name: str) -> str:

@@ -210,7 +210,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         generators=read_generators(where, fields.get("generators", {})),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(_listed(where, "labels", fields.get("labels", ("soft", "hard")))),
-        trainings=_whole(where, "trainings", fields.get("trainings", 3), 3, 1000),
+        trainings=_whole(where, "trainings", fields.get("trainings", 3), 1, 1000),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
     )
     if chosen.priors not in PRIOR_SOURCES:

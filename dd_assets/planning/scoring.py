@@ -17,10 +17,17 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import labels
 
+FIRST_LOOK = 2
+"""A setting with at most so many trainings wants that many, also of a method with more draws."""
+
 
 def trainings(method: Method, chosen: Setting) -> list[tuple[int, int]]:
-    """(draw, seed) pairs of a cell: one student per draw, at least as many as the setting asks for."""
-    count = max(chosen.trainings, method.draws)
+    """(draw, seed) pairs of a cell: one student per draw, at least as many as the setting asks for.
+
+    A setting that asks for one or two gets one or two, of the first draws: a first look, to which more can be added.
+    """
+    asked = chosen.trainings
+    count = asked if asked <= FIRST_LOOK else max(asked, method.draws)
     return [(seed % method.draws, seed) for seed in range(count)]
 
 
