@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dd_assets.cli.common import show
+
 PROGRAM = [sys.executable, "-m", "dd_assets"]
 
 
@@ -62,6 +64,14 @@ def test_an_empty_store_has_an_empty_leaderboard_and_a_plan_of_missing_assets(tm
     chain = ("dataset", "teacher", "sre2l/synthetic_images", "sre2l/soft_labels", "sre2l/score_convnet2_w64")
     assert {row["status"] for row in rows if row["asset"] in chain} == {"missing"}
     assert {"asset", "partition", "status", "reason"} <= rows[0].keys()
+
+
+def test_a_table_keeps_partitions_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Read as markup, "[digits|10]" would vanish, as it did from every plan's reasons."""
+    show([{"reason": "waits for teacher [digits|10]", "seconds": None}], ("reason", "seconds"), False, "Plan")
+    printed = capsys.readouterr().out
+    assert "waits for teacher [digits|10]" in printed
+    assert "None" not in printed
 
 
 @pytest.mark.parametrize(

@@ -52,16 +52,23 @@ def show(records: Sequence[dict[str, Any]], columns: Iterable[str], as_json: boo
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left")
     columns = list(columns)
     for column in columns:
         table.add_column(column)
     for record in records:
-        value = (record[column] for column in columns)
-        table.add_row(*(", ".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for v in value))
+        # As Text: a string's "[digits|10]" would be read as markup and vanish.
+        table.add_row(*(Text(_shown(record[column])) for column in columns))
     # Cut-off columns are of no use in a pipe or a log: there the table takes the width it needs.
     Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
