@@ -133,7 +133,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 min_size=32,
                 batch_norm=False,
             )
-            for width in ("tiny", "small")
+            for width in ("tiny", "small", "base")
         ),
     )
 }
@@ -172,6 +172,7 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "vit_micro": (304.4, 21.8),
     "vit_tiny_patch16_224": (116.9, 95.5),
     "vit_small_patch16_224": (230.5, 187.8),
+    "vit_base_patch16_224": (457.7, 372.4),
 }
 
 

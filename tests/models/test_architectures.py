@@ -80,9 +80,10 @@ def test_every_initialisation_depends_on_the_seed_alone(name: str) -> None:
         ("resnet56_cifar", 32, 10, 853_018),
         # Three times (3·3·128·128 + 2·128), the first from 3 channels; 128·4·4·10 + 10.
         ("convnet3_w128", 32, 10, 319_626),
-        # The published ViT-Ti/16 and ViT-S/16: 5.7 M and 22.1 M (Steiner et al. 2021, table 2).
+        # The published ViT-Ti/16, ViT-S/16 and ViT-B/16: 5.7 M, 22.1 M and 86.6 M (Steiner et al. 2021, table 2).
         ("vit_tiny_patch16_224", 224, 1000, 5_717_416),
         ("vit_small_patch16_224", 224, 1000, 22_050_664),
+        ("vit_base_patch16_224", 224, 1000, 86_567_656),
         # resnet_ap.py of snu-mllab/Efficient-Dataset-Condensation: conv1 7·7·3·64, convolutions of the four blocks
         # 73,728 + 221,184 + 884,736 + 3,538,944, shortcuts 8,192 + 32,768 + 131,072, two per channel of each of its
         # twelve norms (64·3 + 128·3 + 256·3 + 512·3), 512·10 + 10.
