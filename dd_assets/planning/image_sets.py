@@ -17,6 +17,7 @@ from dd_assets.planning.generation import generation_inputs, samples_of
 from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.influence import influence_inputs
 from dd_assets.planning.memory import memory_each, require_fit
+from dd_assets.planning.scoring import scored_draws
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import dataset, image_set, images
 
@@ -66,7 +67,7 @@ def resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], 
         raise InputError(
             f"{method.name} on {cell.partition}: {reason}", "choose a smaller IPC, another dataset or other parameters"
         )
-    sets = made_sets(method, cell, parameters, described, inputs, engine)
+    sets = made_sets(method, cell, parameters, described, inputs, engine, scored_draws(method, cell.setting))
     return reference_of(f"{method.name}/synthetic_images", cell, sets, inputs)
 
 

@@ -31,6 +31,11 @@ def trainings(method: Method, chosen: Setting) -> list[tuple[int, int]]:
     return [(seed % method.draws, seed) for seed in range(count)]
 
 
+def scored_draws(method: Method, chosen: Setting) -> int:
+    """How many draws a cell has image sets of: the method's, but none that no student is trained on."""
+    return len({draw for draw, _ in trainings(method, chosen)})
+
+
 def protocol_for(cell: Cell, student: str, base: Protocol, mode: LabelMode) -> Protocol:
     """The protocol under which a student is trained in a cell, from a setting's or a variant's.
 

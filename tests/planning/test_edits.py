@@ -121,11 +121,12 @@ def test_a_fourth_training_costs_only_itself(tiny: Tiny, edit: Edit) -> None:
 
 def test_a_first_look_has_one_training_and_the_others_are_added(tiny: Tiny, edit: Edit) -> None:
     edit(None, trainings=1, ipc=(3,))
-    # One student of `random`'s first draw (of three), one of `noise`'s, each with soft and with hard labels.
+    # One set of `random` and one of `noise`, of three draws each: a student each with soft and with hard labels.
     made = tiny.make()
-    assert (made.count("labels"), made.count("training")) == (2, 4)
+    assert (made.count("image_set"), made.count("labels"), made.count("training")) == (2, 2, 4)
     edit(None, trainings=3)
-    assert tiny.make() == ["labels"] * 4 + ["training"] * 8
+    added = tiny.make()
+    assert (added.count("image_set"), added.count("labels"), added.count("training")) == (4, 4, 8)
 
 
 def test_a_fourth_draw(tiny: Tiny, edit: Edit) -> None:

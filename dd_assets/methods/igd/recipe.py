@@ -98,7 +98,7 @@ METHOD = Method(
     draws=1,
     per_index=False,
     needs=Needs(generator=True, influence=True),
-    through=("decoder",),
+    through=("denoiser", "decoder"),
     recipes={
         "digits": _own(
             "own, on a validation fifth of the training images, IPC 10, one draw, three students each (deviations .004"
