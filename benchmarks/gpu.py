@@ -108,9 +108,9 @@ def steps(device: str, sizes: tuple[int, ...], rounds: int, epochs: int, network
         train, test = made_up(100, 100, size)
         statistics = (list(SETTING.normalisation.mean), list(SETTING.normalisation.std))
         given = ((train.images, train.labels), (test.images, test.labels), statistics)
-        a = ArmA(_network(network, size), _network(network, size), *given, batch=50, workers=2, device=device)
-        b = ArmB(_network(network, size), _network(network, size), *given, batch=50, device=device)
-        ours = (_network(network, size), _network(network, size).eval())
+        a = ArmA(network_of(network, size), network_of(network, size), *given, batch=50, workers=2, device=device)
+        b = ArmB(network_of(network, size), network_of(network, size), *given, batch=50, device=device)
+        ours = (network_of(network, size), network_of(network, size).eval())
         one = ImageArrays(test.images[:1], test.labels[:1])  # scored at the end of a training, whatever is timed
         arms: dict[str, Any] = {
             "A": a.epoch,
@@ -119,11 +119,11 @@ def steps(device: str, sizes: tuple[int, ...], rounds: int, epochs: int, network
         }
         timed = interleaved(arms, rounds, device)
         rows += _rows(f"train {size} px", timed, 2)
-        plain = PlainRecovery(_network(network, size), torch.arange(100) % 10, size, device)
-        frozen = _network(network, size).eval().requires_grad_(False).to(device)
+        plain = PlainRecovery(network_of(network, size), torch.arange(100) % 10, size, device)
+        frozen = network_of(network, size).eval().requires_grad_(False).to(device)
         arms = {
             "A": lambda plain=plain: [plain.step() for _ in range(epochs)],
-            "dd-assets": lambda frozen=frozen, size=size: _recover(frozen, size, epochs, device),
+            "dd-assets": lambda frozen=frozen, size=size: recover(frozen, size, epochs, device),
         }
         rows += _rows(f"SRe2L {size} px", interleaved(arms, rounds, device), epochs)
     return rows
@@ -137,11 +137,13 @@ def _rows(what: str, timed: Mapping[str, Mapping[str, float]], steps: int) -> li
     ]
 
 
-def _network(name: str, size: int, seed: int = 0) -> nn.Module:
+def network_of(name: str, size: int, seed: int = 0) -> nn.Module:
+    """A network for ten classes of RGB images, initialised from the seed."""
     return build_model(name, classes=10, channels=3, size=size, seed=seed)
 
 
-def _recover(teacher: nn.Module, size: int, iterations: int, device: str) -> None:
+def recover(teacher: nn.Module, size: int, iterations: int, device: str) -> None:
+    """SRe2L of a hundred images in one batch, as the CIFAR-10 recipe does it but for the number of iterations."""
     parameters = replace(method("sre2l").recipe_for("cifar10").parameters, iterations=iterations)
     facts = Facts(
         setting="cifar10",
@@ -214,7 +216,7 @@ def teach(
     out.mkdir(parents=True, exist_ok=True)
     recipe = SETTING.teacher.recipe if epochs is None else replace(SETTING.teacher.recipe, epochs=epochs)
     place = FileCheckpoints(out / "teacher_checkpoint.npz", time.monotonic() + seconds)
-    model = _network(network, 32)
+    model = network_of(network, 32)
     model.to(memory_format=torch.channels_last)
     try:
         result = train_teacher(model, train, test, recipe, SETTING.normalisation, 0, device, checkpoints=place)
@@ -251,7 +253,7 @@ def score(
         try:
             began = time.perf_counter()
             found = _train(
-                _network(network, 32, seed),
+                network_of(network, 32, seed),
                 teacher,
                 images,
                 test,
@@ -275,7 +277,7 @@ def _set(path: Path) -> ImageArrays:
 
 
 def _weights(path: Path, network: str, device: str) -> nn.Module:
-    model = _network(network, 32)
+    model = network_of(network, 32)
     with np.load(path, allow_pickle=False) as saved:
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in saved.items()})
     return model.to(device).eval().requires_grad_(False)

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.baselines import PlainRecovery, PlainSelection
 from benchmarks.common import interleaved, report
-from benchmarks.gpu import _network, _recover
+from benchmarks.gpu import network_of, recover
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.registry import setting
 from dd_assets.datasets.setting import Setting
@@ -63,9 +63,9 @@ def selection(chosen: Setting, network: str, rounds: int) -> list[dict[str, Any]
     loaded = time.perf_counter() - before
     # One class of as many candidates: which they are changes no time.
     made = ImageArrays(train.images[:CANDIDATES], np.zeros(CANDIDATES, dtype=np.int64))
-    teacher = _network(network, chosen.size).eval()
+    teacher = network_of(network, chosen.size).eval()
     statistics = (list(chosen.normalisation.mean), list(chosen.normalisation.std))
-    plain = PlainSelection(_network(network, chosen.size), encoded, chosen.size, statistics)
+    plain = PlainSelection(network_of(network, chosen.size), encoded, chosen.size, statistics)
     facts = Facts(
         setting=chosen.name,
         classes=chosen.classes,
@@ -99,12 +99,12 @@ def selection(chosen: Setting, network: str, rounds: int) -> list[dict[str, Any]
 
 def recovery(network: str, rounds: int, iterations: int) -> list[dict[str, Any]]:
     """Seconds of an SRe2L iteration on 100 images of 32 px."""
-    plain = PlainRecovery(_network(network, 32), torch.arange(100) % 10, 32)
-    frozen = _network(network, 32).eval().requires_grad_(False)
+    plain = PlainRecovery(network_of(network, 32), torch.arange(100) % 10, 32)
+    frozen = network_of(network, 32).eval().requires_grad_(False)
     timed = interleaved(
         {
             "published loop": lambda: [plain.step() for _ in range(iterations)],
-            "dd-assets": lambda: _recover(frozen, 32, iterations, "cpu"),
+            "dd-assets": lambda: recover(frozen, 32, iterations, "cpu"),
         },
         rounds,
     )

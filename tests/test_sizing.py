@@ -35,12 +35,14 @@ def test_a_stated_cost_is_read_and_nothing_else(cost: str, seconds: float | None
     assert sizing.stated_seconds(cost) == seconds
 
 
-def test_sre2l_at_ipc_1_by_hand() -> None:
-    """1,000 images x 2.1 s are 7/12 h; 400 epochs of them are 400,000 views."""
+def test_sre2l_at_ipc_1_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 images x 4,000 iterations x 1 step of .525 ms are 7/12 h; 400 epochs of them are 400,000 views."""
+    monkeypatch.setattr(sizing, "costs", lambda: {"sre2l": 1.0, "forward": 1 / 3, "training": 1.0})
     setting = replace(CATALOGUE["imagenet1k"], labels=("soft",), trainings=2)
     made = sizing.row(METHODS()["sre2l"], setting, ipc=1)
     assert (made.images, made.shards, made.label_tables, made.trainings) == (1000, 1, 2, 2)
     assert made.image_hours == pytest.approx(1000 * 2.1 / 3600)
+    assert made.stated == 2.1
     # Two label tables, forward alone: 2 x 400,000 x .175 ms = 140 s; two trainings take three times that.
     assert made.label_hours == pytest.approx(140 / 3600)
     assert made.training_hours == pytest.approx(420 / 3600)
@@ -50,27 +52,55 @@ def test_sre2l_at_ipc_1_by_hand() -> None:
     assert made.bytes > 1000 * 150_528 * 0.8 + 2 * 400_000 * 2000
 
 
-def test_what_is_not_stated_is_derived_from_the_recipe() -> None:
+def parameters_of(name: str) -> Any:
+    return METHODS()[name].recipe_for("imagenet1k").parameters
+
+
+def test_iterations_are_those_of_the_mean_image() -> None:
+    """PRISM: 4,000 - 500 (k mod 8), whose mean over 50 indices is (6 x 28 + 1) / 50 = 3.38. DELT enters 7, 7 and six
+    times 6 images at 0, 500 ... 3,500: the mean entry is (7 x 500 + 6 x 13,500) / 50 = 1,690 too.
+    """
+    assert sizing.mean_iterations(parameters_of("dwa"), 50) == 2000
+    assert sizing.mean_iterations(parameters_of("prism"), 50) == 4000 - 1690
+    assert sizing.mean_iterations(parameters_of("delt"), 50) == 4000 - 1690
+    assert sizing.mean_iterations(parameters_of("dwa_init"), 50) == 0
+
+
+def test_passes_are_counted_from_the_recipe() -> None:
     methods = METHODS()
-    # DWA: 2,000 iterations of one network are half of SRe2L's 4,000.
-    seconds, basis = sizing.image_seconds(
-        methods["dwa"], methods["dwa"].recipe_for("imagenet1k").parameters, classes=1000, ipc=50
-    )
-    assert seconds == pytest.approx(1.05)
-    assert basis.startswith("iterations: 2000")
-    # Its initial images cost no iteration.
-    initial = methods["dwa_init"]
-    assert sizing.image_seconds(initial, initial.recipe_for("imagenet1k").parameters, 1000, 50)[0] == 0
     # DDPS: 300 candidates per class in 8 pairs of passes, for 50 images: 96 passes per image.
-    assert sizing.generator_passes(methods["ddps"].recipe_for("imagenet1k").parameters, 50) == 96
+    assert sizing.pair_passes(parameters_of("ddps"), 50) == sizing.Passes(plain=96)
+    # Minimax: 50 steps of two passes.
+    plain = sizing.sampling_passes(methods["minimax"], parameters_of("minimax"), 50)
+    assert plain == sizing.Passes(plain=100, decoded=1)
+    # D4M starts at strength .7: 35 steps.
+    assert sizing.sampling_passes(methods["d4m"], parameters_of("d4m"), 50).plain == 70
+    # CaO2 draws four, and refines one by 100 slopes.
+    found = sizing.sampling_passes(methods["cao2"], parameters_of("cao2"), 50)
+    assert (found.plain, found.slopes, found.decoded) == (400, 100, 4)
+    # DAP, guided at all 50 steps in .3 of the layers, whose 64 references serve the class's 50 images.
+    found = sizing.sampling_passes(methods["dap"], parameters_of("dap"), 50)
+    assert (found.plain, found.slopes) == pytest.approx((100 + 50 * 0.3 * 64 / 50, 15))
+    # IGD's window leaves the noisiest steps.
+    found = sizing.sampling_passes(methods["igd"], parameters_of("igd"), 50)
+    assert 0 < found.slopes == found.decoder_slopes < 40
+
+
+def test_what_was_measured_covers_every_method() -> None:
+    """From the committed file: a row for each method but those that need no network."""
+    setting = CATALOGUE["imagenet1k"]
+    for method in METHODS().values():
+        if not method.is_ablation:
+            made = sizing.row(method, setting, 50)
+            assert (made.seconds_per_image > 0) == (made.basis not in ("no network", "initial images alone"))
 
 
 def test_more_gpus_do_not_split_a_shard() -> None:
     """Ten hours in one shard and ten in ten: on two GPUs the work is 10 h each, on twenty the shard still takes 10."""
     fields: dict[str, Any] = dict.fromkeys(("label_hours", "training_hours", "seconds_per_image", "bytes"), 0.0)
     fields |= dict.fromkeys(("label_tables", "trainings", "requests", "images"), 0)
-    whole = sizing.Row(method="whole", basis="", shards=1, image_hours=10.0, **fields)
-    split = sizing.Row(method="split", basis="", shards=10, image_hours=10.0, **fields)
+    whole = sizing.Row(method="whole", basis="", stated=None, shards=1, image_hours=10.0, **fields)
+    split = sizing.Row(method="split", basis="", stated=None, shards=10, image_hours=10.0, **fields)
     assert sizing.wall_hours([whole, split], 2) == 10
     assert sizing.wall_hours([whole, split], 20) == 10
     assert sizing.wall_hours([split], 2) == 5
