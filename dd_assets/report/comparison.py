@@ -258,7 +258,7 @@ def _shortage(entry: Standing) -> str:
     assert against is not None
     contrast = against.contrast
     if contrast.pairs < MIN_PAIRS:
-        return f"{contrast.pairs} pairs of runs, {MIN_PAIRS} are needed (`trainings: {MIN_PAIRS}` in the setting)"
+        return f"{_pairs(contrast)}, {MIN_PAIRS} are needed (`trainings: {MIN_PAIRS}` in the setting)"
     return "all pairs share one draw, so its spread is unknown"
 
 
@@ -267,5 +267,9 @@ def _beats(against: Against) -> str:
     if against.separable:
         word = "is better" if contrast.difference > 0 else "is worse"
         return f"{contrast.first} {word} by {_amount(contrast).lstrip('-')}"
-    reason = "" if contrast.enough else f": {contrast.pairs} pairs of runs, {MIN_PAIRS} are needed"
+    reason = "" if contrast.enough else f": {_pairs(contrast)}, {MIN_PAIRS} are needed"
     return f"{contrast.first} is not separable{reason}"
+
+
+def _pairs(contrast: Contrast) -> str:
+    return f"{contrast.pairs} pair{'' if contrast.pairs == 1 else 's'} of runs"
