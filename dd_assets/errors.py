@@ -10,16 +10,20 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 2000
-"""Characters of a problem; of a longer one the middle is left out."""
+"""Characters of a problem, and of a remedy; of a longer one the middle is left out."""
 LONGEST_NAME = 200
 """Characters of an unknown name that a message repeats."""
 MOST_NAMES, NEAREST = 60, 6
 """A message lists all known names up to the first number, of more only the nearest."""
 
 
-def _on_one_line(text: str) -> str:
-    """The text with line ends, terminal controls and the like written out, as repr() writes them."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def _in_one_line(text: str) -> str:
+    """The text with line ends, terminal controls and the like written out, as repr() writes them, at most LONGEST.
+
+    What was read may be repeated in it, at any length.
+    """
+    line = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} … {line[-350:]}"
 
 
 class DDError(Exception):
@@ -28,10 +32,7 @@ class DDError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        # What was read may be repeated in it, at any length.
-        line = _on_one_line(problem)
-        self.problem = line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} … {line[-350:]}"
-        self.remedy = _on_one_line(remedy)
+        self.problem, self.remedy = _in_one_line(problem), _in_one_line(remedy)
         super().__init__(f"{self.problem} → {self.remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

@@ -14,12 +14,13 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from dd_assets import errors
 from dd_assets.errors import DDError
 
 WHOLE = bool(os.environ.get("DD_FUZZ"))
 QUICK = 30
-LONGEST = 3000
-"""Characters of an error's text."""
+LONGEST = 2 * errors.LONGEST + len(" → ")
+"""Characters of an error's text: a problem and a remedy."""
 COUNTS: dict[str, list[int]] = {}
 """Reader to (inputs read, inputs refused) in this process."""
 

@@ -96,6 +96,7 @@ def test_tables_that_are_none_are_refused(read) -> None:  # type: ignore[no-unty
 
 def test_an_error_stays_short_whatever_it_repeats() -> None:
     assert len(str(InputError("x" * 100_000, "shorten it"))) < 2100
+    assert len(str(InputError("too long", "shorten " + "x" * 100_000))) < 2100
     assert len(str(UnknownNameError.of("dataset", "x" * 100_000, ["digits"]))) < 400
 
 
