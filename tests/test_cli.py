@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,14 @@ def test_typos_end_in_one_line(tmp_path: Path, arguments: tuple[str, ...], code:
     assert len(lines) == 1
     assert text in lines[0]
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named_before_dagster_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, "ui", "--port", str(port))
+    assert done.returncode == 3
+    assert f"port {port} cannot be served on: Address already in use → dd-assets ui --port" in done.stderr
 
 
 def test_doctor_finds_an_unusable_store(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,10 +196,18 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 def ui(port: int) -> None:
     """Open the Dagster UI on 127.0.0.1 with this project's instance."""
     home = dagster_home()
+    with socket.socket() as tried:
+        # As the server will ask, also right after another one ended there.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"port {port} cannot be served on: {reason}", f"dd-assets ui --port {port + 1}") from error
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
     click.echo(f"http://127.0.0.1:{port}  (DAGSTER_HOME={home})")
     command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]

@@ -113,7 +113,7 @@ class Planner:
             reference = stage.resolve(cell, inputs, self.engine)
         except MissingUnits as missing:
             if previous is None:
-                return row("missing", f"{len(missing.units)} units to compute", self._whole_cost(stage, cell))
+                return row("missing", f"units to compute: {len(missing.units)}", self._whole_cost(stage, cell))
             return row("stale", self._why(stage, cell, previous, missing.units), self._whole_cost(stage, cell))
         self.found[(stage.asset, cell.partition)] = reference
         if previous is None:

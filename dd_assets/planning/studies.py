@@ -196,7 +196,7 @@ def status_of(
     try:
         trained(study, cell, [found], inputs, engine)
     except MissingUnits as missing:
-        return "missing", f"{len(missing.units)} {missing.units[0].name} units to compute"
+        return "missing", f"{missing.units[0].name} units to compute: {len(missing.units)}"
     return "done", ""
 
 

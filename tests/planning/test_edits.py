@@ -313,16 +313,16 @@ def test_a_new_ipc(tiny: Tiny, edit: Edit) -> None:
     # Images do not depend on IPC: three draws need one more shard each, the others are there.
     assert plan(tiny) == lines(
         """
-        missing  noise/synthetic_images [tiny|3]: 3 units to compute
+        missing  noise/synthetic_images [tiny|3]: units to compute: 3
         missing  noise/soft_labels [tiny|3]: waits for noise/synthetic_images [tiny|3]
         missing  noise/<S> [tiny|3]: waits for noise/synthetic_images [tiny|3], noise/soft_labels [tiny|3]
-        missing  random/synthetic_images [tiny|3]: 3 units to compute
+        missing  random/synthetic_images [tiny|3]: units to compute: 3
         missing  random/soft_labels [tiny|3]: waits for random/synthetic_images [tiny|3]
         missing  random/<S> [tiny|3]: waits for random/synthetic_images [tiny|3], random/soft_labels [tiny|3]
         """
     )
     assert explained("random/synthetic_images", "tiny|3") == lines(
-        "missing  random/synthetic_images [tiny|3]: 3 units to compute"
+        "missing  random/synthetic_images [tiny|3]: units to compute: 3"
     )
     made = tiny.make()
     assert (made.count("images/noise"), made.count("images/random")) == (3, 3)

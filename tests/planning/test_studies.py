@@ -119,7 +119,7 @@ def test_a_study_is_planned_like_any_asset_and_left_alone_unless_asked_for(tiny:
     assert (ASSET, "tiny|1") not in all_targets()
     assert (ASSET, "tiny|1") in all_targets(with_studies=True)
     row = Planner(looking(tiny), NAMESPACE).visit((ASSET, "tiny|1"))
-    assert (row.status, row.reason) == ("missing", "6 units to compute")
+    assert (row.status, row.reason) == ("missing", "units to compute: 6")
     tiny.make([(ASSET, "tiny|1")])
     assert Planner(looking(tiny), NAMESPACE).visit((ASSET, "tiny|1")).status == "fresh"
     upstream = {asset for asset, _ in with_upstream([(ASSET, "tiny|1")])}
