@@ -201,9 +201,13 @@ def _recompute(manifest: Manifest) -> str:
     return f"dd-assets discard {manifest.recipe_digest[:12]}, then run again to recompute it"
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON, and is never written here")
+
+
 def _parse(data: bytes, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        found = json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise CorruptArtefactError(f"{what} is not readable JSON: {error}", "delete that file and run again") from error
     if not isinstance(found, dict):

@@ -38,6 +38,15 @@ def test_a_manifest_of_another_shape_is_refused(store: ArtefactStore, data: byte
         store.lookup(unit().digest)
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN"])
+def test_a_manifest_with_a_number_that_json_has_not_is_refused(store: ArtefactStore, number: str) -> None:
+    data = manifest().replace(b'"seconds": 1.5', f'"seconds": {number}'.encode())
+    assert data != manifest()
+    put(Path(store.root, manifest_path(unit().digest)), data)
+    with pytest.raises(DDError, match=f"{number} is no JSON"):
+        store.lookup(unit().digest)
+
+
 @pytest.mark.parametrize("sha256", ["../../../etc/passwd", "", "A" * 64, None])
 def test_a_payload_whose_name_is_a_path_is_refused(sha256: object) -> None:
     import json
