@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def known(out: str | None) -> dict[str, float]:
-    """The rows of an earlier run into this file."""
+    """The rows of an earlier run into this file, which must have been of the same size and threads."""
     if out is None or not Path(out).exists():
         return {}
     return {row["what"]: row["steps"] for row in json.loads(Path(out).read_text())["rows"]}
