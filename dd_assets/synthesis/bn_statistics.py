@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dd_assets.errors import InputError
 from dd_assets.shapes import Float
+from dd_assets.synthesis.moments import moments
 
 
 def statistics_distance(
@@ -30,7 +31,7 @@ def statistics_distance(
     """
     if layer.running_var is None or layer.running_mean is None:
         raise InputError("a batch norm layer of the teacher tracks no running statistics", "use another teacher")
-    variance, mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
+    mean, variance = moments(inputs, (0, 2, 3))
     off_variance = torch.linalg.vector_norm(layer.running_var - variance)
     return variance_weight * off_variance + torch.linalg.vector_norm(layer.running_mean - mean)
 

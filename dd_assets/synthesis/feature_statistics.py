@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dd_assets.errors import InputError
 from dd_assets.shapes import Float
+from dd_assets.synthesis.moments import moments, patch_moments
 
 CHANNEL = ("mean", "var")
 PATCH = ("patch_mean", "patch_var")
@@ -60,10 +61,10 @@ def batch_moments(inputs: Float[Tensor, "n c h w"], patch: int | None) -> list[T
 
     A patch's moments are over images, channels and its pixels together.
     """
-    variance, mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
+    mean, variance = moments(inputs, (0, 2, 3))
     if patch is None:
         return [mean, variance]
-    patch_variance, patch_mean = torch.var_mean(cells(inputs, patch), dim=(0, 1, 3, 5), correction=0)
+    patch_mean, patch_variance = patch_moments(cells(inputs, patch), (0, 1))
     return [mean, variance, patch_mean.flatten(), patch_variance.flatten()]
 
 

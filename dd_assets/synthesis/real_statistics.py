@@ -18,6 +18,7 @@ from dd_assets.errors import InputError
 from dd_assets.models.pixels import normalised, normalised_unit
 from dd_assets.shapes import Float
 from dd_assets.synthesis.feature_statistics import Observer, cells
+from dd_assets.synthesis.moments import moments, patch_moments
 from dd_assets.synthesis.views import DRAWS_PER_CROP, crop_box, resized_crop
 
 PATCH_SIZE = "patch"
@@ -100,10 +101,10 @@ def measure(
 
     def take(name: str, layer: nn.Module, inputs: Tensor) -> None:
         of_batch = members[torch.from_numpy(rows).to(device)]
-        variance, mean = torch.var_mean(inputs, dim=(2, 3), correction=0)
+        mean, variance = moments(inputs, (2, 3))
         channel.setdefault(name, _Moments(len(labels), class_sizes)).add(variance, mean, of_batch)
         if isinstance(layer, nn.Conv2d):
-            variance, mean = torch.var_mean(cells(inputs, patch), dim=(1, 3, 5), correction=0)
+            mean, variance = patch_moments(cells(inputs, patch), (1,))
             sums = patches.setdefault(name, _Moments(len(labels), class_sizes))
             sums.add(variance.flatten(1), mean.flatten(1), of_batch)
 

@@ -43,7 +43,7 @@ def kinds() -> dict[str, Kind]:
         "image_set": _own("image_set", 1, exclusive=True),
         "labels": _own("labels", 1),
         "training": _own("training", 1),
-        "statistics": _own("statistics", 1),
+        "statistics": _own("statistics", 2),
         "diversity": _own("diversity", 2, exclusive=True),
         "priors": _own("priors", 1, exclusive=True),
         "generator": _own("generator", 1, exclusive=True),

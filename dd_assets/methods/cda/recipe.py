@@ -66,7 +66,7 @@ METHOD = Method(
         "SRe2L whose crops start as the whole image and may shrink as the optimisation goes on, from global to local. "
         "At iteration t of T the crop's area share is at least s + (1 - s)(1 + cos(π t / mT)) / 2, s = .08, m = 1."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=True,
     needs=Needs(teacher=True),

@@ -113,7 +113,7 @@ METHOD = Method(
         "prior is the accuracy in percent of a student taught by that member alone. RDED's images are optimised under "
         "both: min Σ_m w_m (CE_m + r_bn BN_m)."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=False,
     needs=Needs(committee=True, priors=True),

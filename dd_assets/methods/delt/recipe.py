@@ -87,7 +87,7 @@ METHOD = Method(
         "Real images of median teacher probability enter a recovery with CDA's curriculum in M groups per class, group "
         "k at iteration kT/M, and stay to the end. Schedules, Adam's state and the batch are common to all groups."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=False,
     needs=Needs(teacher=True, real_images=True),

@@ -77,7 +77,7 @@ METHOD = Method(
         "SRe2L from random real images, under weights moved up their loss so that batches see different teachers: K "
         "times θ ← θ + (ρ/K) g/‖g‖₂, g = ∇_θ CE. Variances count r_var times in the BN distance."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=True,
     needs=Needs(teacher=True, real_images=True),

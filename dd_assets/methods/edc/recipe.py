@@ -128,7 +128,7 @@ METHOD = Method(
         "of the batch's classes: CE + r (½ D_all + ½ D_class) + γ KL(p(x / τ) ‖ p(x̄ / τ)), x̄ the images' moving "
         "average seen through the same view, which keeps the minimum flat."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=False,
     needs=Needs(committee=True, statistics=True),

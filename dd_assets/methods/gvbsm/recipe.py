@@ -125,7 +125,7 @@ METHOD = Method(
         "KL(softmax(λ / τ) ‖ softmax(λ)), s the moments by channel and by patch before every convolution and batch "
         "norm, as a moving average, λ the eigenvalues of a class's Gram matrix. All images of a class share a batch."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=False,
     needs=Needs(committee=True, statistics=True),

@@ -139,7 +139,7 @@ METHOD = Method(
         "architectures, drawn per IPC index: min CE_primary + r_bn / |S| Σ_{m in S} BN_m. Image k of a class gets "
         "4,000 - 500 (k mod 8) iterations."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=True,
     needs=Needs(committee=True, real_images=True),

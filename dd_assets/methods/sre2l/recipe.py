@@ -90,7 +90,7 @@ METHOD = Method(
         "norm agree with the running ones: min CE(f(A(x)), y) + r_bn Σ_l w_l (‖σ²_l - Var_l‖₂ + ‖μ_l - E_l‖₂). "
         "One image of each class shares a batch; the last iterate is kept."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=True,
     needs=Needs(teacher=True),

@@ -78,7 +78,7 @@ METHOD = Method(
         "RDED's images are optimised as SRe2L optimises noise: min CE(f(A(x)), y) + r_bn BN(f, A(x)) under one "
         "teacher f. Random resized crops and mirrors are used on small images as well."
     ),
-    version=1,
+    version=2,
     draws=1,
     per_index=True,
     needs=Needs(teacher=True),
