@@ -1,7 +1,7 @@
-"""Synthesis on a CPU beside the published loops: RDED's selection from Parquet, and SRe2L's iterations.
+"""Synthesis on a CPU beside the published loops: RDED's selection from Parquet, SRe2L's iterations, moments.
 
-Belongs here: a class of RDED (300 candidates, 5 crops), an iteration of SRe2L on 100 images. Does not belong: the
-published loops (baselines.py), a GPU (gpu.py). Run it:
+Belongs here: a class of RDED (300 candidates, 5 crops), an iteration of SRe2L on 100 images, every layer's moments as
+G-VBSM and EDC take them. Does not belong: the published loops (baselines.py), a GPU (gpu.py). Run it:
 
     export DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml
     python -m benchmarks.synthesis cifar10_r20
@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 from benchmarks.baselines import PlainRecovery, PlainSelection
 from benchmarks.common import interleaved, report
@@ -29,7 +31,9 @@ from dd_assets.methods.contract import Facts
 from dd_assets.methods.rded.synthesis import select_class
 from dd_assets.methods.registry import method
 from dd_assets.methods.request import Request
+from dd_assets.synthesis.feature_statistics import Observer, batch_moments, cells
 from dd_resources.raw_data import RawData
+from dd_resources.threads import set_threads
 
 CANDIDATES, IPC = 300, 10
 
@@ -44,10 +48,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    set_threads(given.threads)
     chosen = setting(given.setting)
     rows = [row for name in given.networks for row in selection(chosen, name, given.rounds)]
     rows += [row for name in given.networks for row in recovery(name, given.rounds, given.iterations)]
+    rows += [row for name in given.networks for row in moments_of_layers(name, given.rounds)]
     report("synthesis", rows, given.out)
 
 
@@ -109,6 +114,29 @@ def recovery(network: str, rounds: int, iterations: int) -> list[dict[str, Any]]
         rounds,
     )
     return [row | {"opening the data, s": 0.0} for row in _rows(f"SRe2L iteration, {network}", timed, iterations)]
+
+
+def moments_of_layers(network: str, rounds: int) -> list[dict[str, Any]]:
+    """Seconds of a pass of 100 images, with every layer's moments by channel and patch, and back to the pixels."""
+    frozen = network_of(network, 32).eval().requires_grad_(False)
+    images = torch.randn(100, 3, 32, 32).requires_grad_()
+
+    def published(inputs: torch.Tensor, patch: int | None) -> list[torch.Tensor]:
+        found = [*torch.var_mean(inputs, dim=(0, 2, 3), correction=0)]
+        if patch:
+            found += [each.flatten() for each in torch.var_mean(cells(inputs, patch), dim=(0, 1, 3, 5), correction=0)]
+        return found
+
+    def there_and_back(taken: Callable[[torch.Tensor, int | None], list[torch.Tensor]]) -> None:
+        images.grad = None
+        with Observer(frozen, lambda _, layer, x: taken(x, 4 if isinstance(layer, nn.Conv2d) else None)) as observer:
+            loss = frozen(images).square().mean()
+            for found in observer.taken.values():
+                loss = loss + sum(moment.square().sum() for moment in found or ())
+        loss.backward()
+
+    arms = {"published loop": lambda: there_and_back(published), "dd-assets": lambda: there_and_back(batch_moments)}
+    return [row | {"opening the data, s": 0.0} for row in _rows(f"moments, {network}", interleaved(arms, rounds), 1)]
 
 
 def _rows(what: str, timed: dict[str, dict[str, float]], pieces: int) -> list[dict[str, Any]]:
