@@ -33,7 +33,6 @@ from dd_assets.methods.registry import method
 from dd_assets.methods.request import Request
 from dd_assets.synthesis.feature_statistics import Observer, batch_moments, cells
 from dd_resources.raw_data import RawData
-from dd_resources.threads import set_threads
 
 CANDIDATES, IPC = 300, 10
 
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out")
     given = parser.parse_args()
-    set_threads(given.threads)
+    torch.set_num_threads(given.threads)
     chosen = setting(given.setting)
     rows = [row for name in given.networks for row in selection(chosen, name, given.rounds)]
     rows += [row for name in given.networks for row in recovery(name, given.rounds, given.iterations)]

@@ -30,7 +30,7 @@ def set_threads(threads: int) -> None:
 def _keep_freed_memory() -> None:
     """Ask glibc to keep what is freed: activations come and go at every step, and the system clears pages anew.
 
-    That was a tenth of a training's CPU time (docs/results/performance.md). Other systems' allocators are left alone.
+    That was 6 % of a training's CPU time (docs/results/performance.md). Other systems' allocators are left alone.
     """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
         library = ctypes.CDLL(None)
