@@ -51,20 +51,23 @@ def main() -> None:
     parser.add_argument("--out")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    kept = known(given.out)
+    kept = known(given.out, given.size)
     for name, make in parts(given.size):
         if (not given.only or name in given.only) and name not in kept:
             kept[name] = steps_of(make, given.size, given.rounds)
-            rows = [{"what": what, "steps": steps} for what, steps in kept.items()]
+            rows = [{"what": what, "size": given.size, "steps": steps} for what, steps in kept.items()]
             # After each: some take minutes, and a run that was ended goes on.
             report("image_costs", rows, given.out)
 
 
-def known(out: str | None) -> dict[str, float]:
-    """The rows of an earlier run into this file, which must have been of the same size and threads."""
+def known(out: str | None, size: int) -> dict[str, float]:
+    """The rows of an earlier run into this file; ends the program if they are of another size."""
     if out is None or not Path(out).exists():
         return {}
-    return {row["what"]: row["steps"] for row in json.loads(Path(out).read_text())["rows"]}
+    rows = json.loads(Path(out).read_text())["rows"]
+    if any(row["size"] != size for row in rows):
+        raise SystemExit(f"{out} holds costs at {rows[0]['size']} px -> name another file, or --size {rows[0]['size']}")
+    return {row["what"]: row["steps"] for row in rows}
 
 
 Part = Callable[[], tuple[Mapping[str, Callable[[], object]], int]]

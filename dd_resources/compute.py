@@ -68,6 +68,10 @@ class Compute:
             return 1
         return self.workers or len(os.sched_getaffinity(0))
 
+    def runs_alone(self, exclusive: bool | Literal["threads"]) -> bool:
+        """Whether such work runs here, one piece after the other: "threads" does where it gets more of them."""
+        return self.exclusive_threads > self.threads if exclusive == "threads" else exclusive
+
     def map(
         self,
         function: Callable[[Item], Result],
@@ -84,8 +88,7 @@ class Compute:
         When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
         """
         workers = self.resolved_workers()
-        if exclusive == "threads" and self.exclusive_threads <= self.threads:
-            exclusive = False
+        exclusive = self.runs_alone(exclusive)
         if self.request is not None:
             yield from run_tasks(function, items, self.request, self.exclusive_threads if exclusive else self.threads)
             return

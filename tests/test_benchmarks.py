@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,10 @@ def test_the_gpu_script_runs_dry_and_goes_on_where_it_was_stopped() -> None:
     assert shown.rstrip().endswith("every path ran")
 
 
-def test_an_up_to_date_grid_is_planned_and_synced(tmp_path: Path) -> None:
-    shown = _run("benchmarks.graph", "--settings", "1", "--methods", "2", "--out", str(tmp_path / "graph.json"))
+def test_an_up_to_date_grid_is_planned_and_synced_at_little_cost(tmp_path: Path) -> None:
+    shown = _run("benchmarks.graph", "--settings", "1", "--methods", "6", "--out", str(tmp_path / "graph.json"))
     assert "| asset_partitions |" in shown
-    assert (tmp_path / "graph.json").exists()
+    (row,) = json.loads((tmp_path / "graph.json").read_text())["rows"]
+    # Measured: 3 to 4 ms of a core for each that is found up to date (docs/results/performance.md). A second look at
+    # the store or at Dagster's log for each of them would double it, and a machine may be half as fast.
+    assert row["sync_cpu_s"] / row["asset_partitions"] < 0.016

@@ -24,7 +24,7 @@ from dd_assets.cli.looking import show_leaderboard
 from dd_assets.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dd_assets.planning.plan import Target
     from dd_assets.planning.sync import Outcome, Sync
@@ -187,16 +187,29 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
 
     from dd_assets.assets.shell import present
     from dd_assets.definitions import defs
+    from dd_assets.planning.engine import Engine
     from dd_assets.planning.runs import mark_dead_runs
     from dd_assets.planning.sync import Sync
     from dd_assets.terminal import progress_bars
-    from dd_resources.injection import NAMESPACE
+    from dd_resources.injection import NAMESPACE, ComputeResource
 
     with dg.DagsterInstance.get() as instance, progress_bars() as say:
         say = (lambda line: None) if quiet else say
         for run in mark_dead_runs(instance):
             say(f"run {run[:8]} had died; it is marked as failed")
-        yield Sync(looking_engine(), NAMESPACE, instance, defs, present, say, adopt_only)
+        looking = looking_engine()
+        together = Engine(looking.store, looking.raw, ComputeResource().get(), announce=_when_waiting(say))
+        yield Sync(looking, NAMESPACE, instance, defs, present, say, adopt_only, together)
+
+
+def _when_waiting(say: Callable[[str], None]) -> Callable[[str], None]:
+    """What an engine announces, but not each unit that it has computed: the bars show those."""
+
+    def announce(line: str) -> None:
+        if line.startswith(("waiting for", "taking over")):
+            say(line)
+
+    return announce
 
 
 def _sync(targets: Sequence[Target], strict: bool, adopt_only: bool = False) -> Outcome:

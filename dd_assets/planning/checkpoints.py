@@ -1,4 +1,4 @@
-"""Resumable state of a unit that is being computed, in the store.
+"""Resumable state of a unit that is being computed, in the store, and what computing it has cost so far.
 
 Belongs here: writing, reading and clearing it. Does not belong: what the state is (the units), when it is cleared
 (engine.py).
@@ -6,11 +6,29 @@ Belongs here: writing, reading and clearing it. Does not belong: what the state 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dd_assets.lazy import np
 from dd_resources.store import ArtefactStore
+
+SPENT = "spent"
+"""What a checkpoint cost, beside the unit's own arrays: wall and CPU seconds."""
+
+
+@dataclass
+class Meter:
+    """Seconds of a unit's computation, from here on and in the killed attempts that it goes on from."""
+
+    earlier: tuple[float, float] = (0.0, 0.0)
+    """Wall and CPU seconds up to the checkpoint that was loaded; what was lost after it counts for nobody."""
+    began: tuple[float, float] = field(default_factory=lambda: (time.perf_counter(), time.process_time()))
+
+    def spent(self) -> tuple[float, float]:
+        """Wall and CPU seconds so far."""
+        wall, cpu = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
+        return self.earlier[0] + wall, self.earlier[1] + cpu
 
 
 @dataclass
@@ -19,6 +37,7 @@ class StoreCheckpoints:
 
     store: ArtefactStore
     digest: str
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def _path(self) -> str:
@@ -31,9 +50,13 @@ class StoreCheckpoints:
 
         data = self.store.read_or_none(self._path)
         try:
-            return None if data is None else load(data)
+            state: dict[str, np.ndarray] | None = None if data is None else load(data)
         except SafetensorError:
             return None
+        if state is not None and SPENT in state:
+            wall, cpu = state.pop(SPENT).tolist()
+            self.meter.earlier = (wall, cpu)
+        return state
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
         """Replace the checkpoint."""
@@ -41,7 +64,7 @@ class StoreCheckpoints:
 
         # ascontiguousarray alone would turn scalars into vectors of one element.
         arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in state.items()}
-        self.store.replace(self._path, save(arrays))
+        self.store.replace(self._path, save({**arrays, SPENT: np.array(self.meter.spent())}))
 
     def clear(self) -> None:
         """Remove the work area of this unit."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dd_assets.errors import DDError
-from dd_assets.planning.checkpoints import StoreCheckpoints
+from dd_assets.planning.checkpoints import Meter, StoreCheckpoints
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints
 from dd_resources.compute import Compute, environment
@@ -29,6 +29,9 @@ from dd_resources.store import ArtefactStore
 
 LISTENERS: list[Callable[[str, int, int], None]] = []
 """Called in this process with (label, units done, units to do) as units finish; the terminal's bars listen here."""
+
+AHEAD: set[str] = set()
+"""Recipe digests of units that this process computed before a step asked for them (ahead.py)."""
 
 FIRST_POLL, LONGEST_POLL = 0.1, 2.0
 """Seconds between two looks at units that another process computes; each pause is half as long again."""
@@ -58,6 +61,7 @@ class Work:
     unit: Unit
     resumable: bool = True
     """False: start from the beginning and leave no trace."""
+    meter: Meter = field(default_factory=Meter)
 
     def input(self, name: str) -> Manifest:
         """The manifest of a declared input; raises VerdictError if its blocking verdict failed."""
@@ -73,7 +77,7 @@ class Work:
     @property
     def checkpoints(self) -> Checkpoints:
         """This unit's private resumable state."""
-        return StoreCheckpoints(self.store, self.unit.digest) if self.resumable else NoCheckpoints()
+        return StoreCheckpoints(self.store, self.unit.digest, self.meter) if self.resumable else NoCheckpoints()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +130,9 @@ def _compute_and_commit(task: Task) -> Manifest:
         # Its manifest names files that are gone, and would win over the one that is about to be published.
         task.store.discard(past)
     with claim(task.device, _say) if task.claims else contextlib.nullcontext(task.device) as device:
-        started, cpu_started = time.perf_counter(), time.process_time()
-        product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit))
-        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+        meter = Meter()
+        product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit, meter=meter))
+        seconds, cpu_seconds = meter.spent()
     manifest = task.store.commit(
         task.unit,
         product,
@@ -189,12 +193,21 @@ class Engine:
         """The manifests of these units, in order; missing ones are computed (equal recipes once)."""
         found = {unit.digest: self._stored(unit.digest) for unit in units}
         missing = [unit for digest, unit in {u.digest: u for u in units}.items() if found[digest] is None]
-        self.tally.reused += [unit for unit in units if found[unit.digest] is not None]
+        for unit in units:
+            if found[unit.digest] is not None:
+                self._count_stored(unit)
         if missing and self.look_only:
             raise MissingUnits(missing)
         if missing:
             found.update(self._compute(missing))
         return [manifest for unit in units if (manifest := found[unit.digest]) is not None]
+
+    def _count_stored(self, unit: Unit) -> None:
+        """As reused, or as computed where that was done for the step that asks first."""
+        ahead = unit.digest in AHEAD and not self.look_only
+        (self.tally.computed if ahead else self.tally.reused).append(unit)
+        if ahead:
+            AHEAD.remove(unit.digest)
 
     def _stored(self, digest: str) -> Manifest | None:
         """The manifest of a committed unit, or None too if a file it names is gone."""

@@ -63,6 +63,8 @@ class Planner:
     namespace: str
     found: dict[Target, Reference] = field(default_factory=dict)
     rows: dict[Target, Row] = field(default_factory=dict)
+    missing: dict[Target, Sequence[Unit]] = field(default_factory=dict)
+    """Units to compute of targets whose inputs are complete, as far as they can be known before the first is there."""
     _costs: dict[str, tuple[float, float] | None] = field(default_factory=dict)
 
     def visit(self, target: Target) -> Row:
@@ -89,6 +91,7 @@ class Planner:
         for target in targets:
             self.rows.pop(target, None)
             self.found.pop(target, None)
+            self.missing.pop(target, None)
 
     def _row(self, stage: Stage, cell: Cell, inputs: Mapping[str, Reference], waiting: Sequence[Target]) -> Row:
         def row(status: str, reason: str, cost: tuple[float, float] | None = None) -> Row:
@@ -112,6 +115,7 @@ class Planner:
         try:
             reference = stage.resolve(cell, inputs, self.engine)
         except MissingUnits as missing:
+            self.missing[(stage.asset, cell.partition)] = missing.units
             if previous is None:
                 return row("missing", f"units to compute: {len(missing.units)}", self._whole_cost(stage, cell))
             return row("stale", self._why(stage, cell, previous, missing.units), self._whole_cost(stage, cell))

@@ -10,6 +10,7 @@ partition space, one run per job and partition.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from dd_assets.errors import DDError, InputError
 from dd_assets.machine import TERMINATED, names_no_memory, no_memory
+from dd_assets.planning.ahead import compute_ahead, worthwhile
 from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
@@ -30,6 +32,7 @@ from dd_assets.planning.runs import process_tags
 from dd_assets.planning.unit import Reference
 from dd_assets.units.kinds import kind_of
 
+_LOGGER = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
 TEACHERS = ("teacher", "committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, INFLUENCE)
@@ -84,6 +87,8 @@ class Sync:
     say: Say = print
     adopt_only: bool = False
     """Adopt what the store holds and compute nothing."""
+    together: Engine | None = None
+    """Computes what several assets want side by side, before their runs (ahead.py); None leaves it to the runs."""
     _versions: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     """Asset to partition to the tags of its latest materialization, read once per asset: one by one costs 4 ms each."""
 
@@ -98,9 +103,34 @@ class Sync:
             chosen = [t for t in ordered if (t[0] in phase if phase else t[0] not in ("dataset", *TEACHERS))]
             if phase == TEACHERS:
                 self._refuse_blocked(planner, targets, outcome, strict)
-            for group in _groups([t for t in chosen if t not in outcome.lines]):
-                self._run_group(planner, group, outcome)
+            groups = _groups([t for t in chosen if t not in outcome.lines])
+            for start in range(0, len(groups), self._breadth()):
+                some = groups[start : start + self._breadth()]
+                unmade = self._compute_ahead(planner, [target for group in some for target in group])
+                for group in some:
+                    self._run_group(planner, group, outcome, unmade)
         return outcome
+
+    def _breadth(self) -> int:
+        """Groups whose units are computed side by side before the first of them runs: enough to keep workers busy."""
+        return 2 * self.together.compute.resolved_workers() if self.together and worthwhile(self.together) else 1
+
+    def _compute_ahead(self, planner: Planner, targets: Sequence[Target]) -> set[Target]:
+        """Compute what these targets lack, as far as that goes; the targets that lacked something."""
+        if self.together is None or self.adopt_only or not worthwhile(self.together):
+            return set()
+        unmade: set[Target] = set()
+        try:
+            for target in targets:
+                planner.visit(target)
+            unmade = {target for target in targets if target not in planner.found}
+            if len(unmade) > 1:
+                compute_ahead(planner, self.together, [target for target in targets if target in unmade])
+        except Exception:
+            # The run of the asset that it belongs to meets it again, and has it in its log.
+            _LOGGER.debug("computing ahead ended", exc_info=True)
+        planner.forget(unmade)
+        return unmade
 
     def report(self) -> None:
         """Materialize the leaderboard if its inputs changed."""
@@ -126,12 +156,13 @@ class Sync:
             outcome.lines[target] = "blocked"
             self.say(f"blocked   {target[0]} [{target[1]}]: {reason}")
 
-    def _run_group(self, planner: Planner, group: Sequence[Target], outcome: Outcome) -> None:
+    def _run_group(self, planner: Planner, group: Sequence[Target], outcome: Outcome, unmade: set[Target]) -> None:
         for target in group:
             planner.visit(target)
-        unresolved = [target for target in group if target not in planner.found]
+        # What was computed ahead has its run all the same: there its checks and its lineage are recorded.
+        unresolved = [target for target in group if target in unmade or target not in planner.found]
         for target in group:
-            if target in planner.found:
+            if target not in unresolved:
                 self._adopt_or_reuse(target, planner.found[target], outcome)
         if self.adopt_only:
             for target in unresolved:

@@ -46,12 +46,15 @@ def kinds() -> dict[str, Kind]:
         "statistics": _own("statistics", 2),
         "diversity": _own("diversity", 2, exclusive=True),
         "priors": _own("priors", 1, exclusive=True),
-        "generator": _own("generator", 1, exclusive=True),
+        "generator": _own("generator", 1, exclusive="threads"),
         "generator_samples": _own("generator_samples", 1),
         "fine_tuned_generator": Kind(
-            version=1, compute="dd_assets.units.fine_tuned:compute", code="dd_assets.units.fine_tuned", exclusive=True
+            version=1,
+            compute="dd_assets.units.fine_tuned:compute",
+            code="dd_assets.units.fine_tuned",
+            exclusive="threads",
         ),
-        "surrogate": _own("surrogate", 1, exclusive=True),
+        "surrogate": _own("surrogate", 1, exclusive="threads"),
         "class_gradients": _own("class_gradients", 1),
         "class_centroids": Kind(
             version=1, compute="dd_assets.units.centroids:compute", code="dd_assets.units.centroids"

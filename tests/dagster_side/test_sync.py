@@ -105,6 +105,29 @@ def test_a_fresh_instance_adopts_everything_and_then_reuses_it(world: World) -> 
     assert (words(again), again.heavy_calls) == ({"reused"}, 0)
 
 
+def test_side_by_side_everything_is_computed_once_and_recorded_by_its_own_run(finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    world = World(ArtefactStore(str(root)).open(), dg.DagsterInstance.ephemeral(), build(str(root)), workers=2)
+    outcome = world.sync(TARGETS)
+    assert words(outcome) == {"computed"}
+    made, alone = (_contents(ArtefactStore(str(path)).open()) for path in (root, finished))
+    assert made == alone
+    # The leaderboard is no part of it.
+    assert outcome.heavy_calls == len(made)
+    runs = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]))
+    recorded = {key for run in runs for key in run.asset_selection or ()}
+    assert {dg.AssetKey(asset.split("/")) for asset, _ in outcome.lines} <= recorded
+    again = world.sync(TARGETS)
+    assert (words(again), again.heavy_calls) == ({"reused"}, 0)
+
+
+def _contents(store: ArtefactStore) -> dict[str, str]:
+    """Recipe digest to content digest of every unit but the leaderboard."""
+    digests = [path.rsplit("/", 1)[-1][:-5] for path in store.list("manifests")]
+    found = {digest: store.lookup(digest) for digest in digests}
+    return {d: m.content for d, m in found.items() if m is not None and m.recipe["unit"] != "leaderboard"}
+
+
 def descendants(method: str) -> set[Target]:
     return {(f"{method}/{noun}", "quick|2") for noun in ("synthetic_images", "soft_labels", "score_convnet2_w64")}
 

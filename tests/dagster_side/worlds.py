@@ -41,6 +41,8 @@ class World:
     store: ArtefactStore
     instance: dg.DagsterInstance
     definitions: dg.Definitions
+    workers: int = 1
+    """More than one: what several assets want is computed side by side, before their runs."""
 
     def sync(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
         """Bring targets up to date, then the leaderboard."""
@@ -48,6 +50,7 @@ class World:
 
         engine = Engine(self.store, RawData(), Compute(device="cpu", workers=1), look_only=True)
         job = Sync(engine, NAMESPACE, self.instance, self.definitions, present, lambda line: None)
+        job.together = Engine(self.store, RawData(), Compute(device="cpu", workers=self.workers))
         outcome = job.run(targets, strict)
         job.report()
         return outcome

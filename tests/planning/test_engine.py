@@ -7,10 +7,12 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dd_assets.errors import DDError
 from dd_assets.planning import engine as engine_module
+from dd_assets.planning.checkpoints import Meter
 from dd_assets.planning.engine import Engine, StoreCheckpoints, Task, execute
 from dd_assets.units import kinds
 from dd_resources import leases
@@ -184,6 +186,19 @@ def test_a_failure_gives_the_lease_back_and_keeps_the_checkpoint(store: Artefact
         engine(store).run([broken])
     assert store.list("lease") == []
     assert len(store.list("work")) == 1
+
+
+def test_what_a_killed_attempt_cost_up_to_its_checkpoint_is_counted(store: ArtefactStore, tmp_path: Path) -> None:
+    resumed = counting.unit(log=str(tmp_path / "log"), steps=4, pause=0, every=9)
+    began = (time.perf_counter() - 1000, time.process_time() - 400)
+    state = {"step": np.array(3), "total": np.array(5)}
+    StoreCheckpoints(store, resumed.digest, Meter(began=began)).save(state)
+    assert StoreCheckpoints(store, resumed.digest).load() == state, "the unit gets its own arrays alone"
+    (made,) = engine(store).run([resumed])
+    assert steps_logged(tmp_path / "log") == [(os.getpid(), 3)]
+    # The last attempt alone took far below a second.
+    assert 1000 <= made.measurements["seconds"] < 1060
+    assert 400 <= made.measurements["cpu_seconds"] < 460
 
 
 def test_a_device_is_claimed_on_a_miss_only(
