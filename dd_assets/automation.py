@@ -16,7 +16,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import CENTROIDS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.plan import Planner, Target, all_targets, input_target
-from dd_assets.planning.sync import TEACHERS
+from dd_assets.planning.sync import OF_DATASETS
 from dd_resources.injection import NAMESPACE, RawDataResource, StoreResource
 
 
@@ -25,7 +25,7 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
     return [
         dg.define_asset_job(
             "datasets_job",
-            selection=dg.AssetSelection.assets("dataset", *TEACHERS),
+            selection=dg.AssetSelection.assets(*OF_DATASETS),
             partitions_def=dataset_axis,
             executor_def=executor,
             description="Datasets and their teachers.",
@@ -71,7 +71,7 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
     """One nightly schedule per partitioned job, off until somebody turns it on."""
-    assets: dict[str, tuple[str, ...]] = {"datasets_job": ("dataset", *TEACHERS)}
+    assets: dict[str, tuple[str, ...]] = {"datasets_job": OF_DATASETS}
     assets |= {f"{asset}_job": (asset,) for asset in (CENTROIDS, REFERENCE_LATENTS)}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)

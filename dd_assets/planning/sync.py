@@ -35,8 +35,14 @@ from dd_assets.units.kinds import kind_of
 _LOGGER = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
-TEACHERS = ("teacher", "committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, INFLUENCE)
-"""Assets of the dataset space that come after the dataset and before every method."""
+PHASES = (
+    ("dataset",),
+    ("teacher",),
+    ("committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, INFLUENCE),
+)
+"""Assets that come one phase after the other, before all that belong to a method. The teacher has one of its own: a
+short training that generators, which are long, wait for."""
+OF_DATASETS = tuple(asset for phase in PHASES for asset in phase)
 UP_TO_DATE = "up_to_date"
 """The check that every asset carries and `plan --publish` reports."""
 
@@ -98,12 +104,11 @@ class Sync:
         outcome = Outcome()
         self._versions.clear()
         ordered = with_upstream(targets)
-        # Datasets first: with the class counts known, a cell that cannot apply is refused before a teacher trains.
-        for phase in (("dataset",), TEACHERS, None):
-            chosen = [t for t in ordered if (t[0] in phase if phase else t[0] not in ("dataset", *TEACHERS))]
-            if phase == TEACHERS:
+        for number in range(len(PHASES) + 1):
+            # Datasets first: with the class counts known, a cell that cannot apply is refused before a teacher trains.
+            if number == 1:
                 self._refuse_blocked(planner, targets, outcome, strict)
-            groups = _groups([t for t in chosen if t not in outcome.lines])
+            groups = _groups([t for t in ordered if _phase_of(t) == number and t not in outcome.lines])
             for start in range(0, len(groups), self._breadth()):
                 some = groups[start : start + self._breadth()]
                 unmade = self._compute_ahead(planner, [target for group in some for target in group])
@@ -246,6 +251,11 @@ class Sync:
         for event in result.get_asset_materialization_events():
             value = event.materialization.metadata.get("units_computed")
             outcome.heavy_calls += int(value.value) if value is not None else 0  # type: ignore[arg-type]
+
+
+def _phase_of(target: Target) -> int:
+    """The phase in which a target's turn comes; all that belongs to methods and studies has the last."""
+    return next((number for number, assets in enumerate(PHASES) if target[0] in assets), len(PHASES))
 
 
 def _groups(targets: Sequence[Target]) -> list[list[Target]]:

@@ -1,4 +1,4 @@
-"""The further tables of studies: DD-Ranking's scores, and whether a gain is in the images or in the recipe.
+"""The further tables of studies: DD-Ranking's scores, whether a gain is in the images or the recipe, what bytes cost.
 
 Belongs here: which of a study's rows make which figure, run by run, and their text. Does not belong: formulas
 (metrics.py, attribution.py), the study's own table (studies.py), torch.
@@ -21,7 +21,7 @@ from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import declared_parameters
 from dd_assets.report.attribution import FACTORS, completed, possible_sets, shapley_shares
 from dd_assets.report.comparison import CONTROL
-from dd_assets.report.formats import MISSING, figure, points
+from dd_assets.report.formats import MISSING, figure, points, size
 from dd_assets.report.metrics import (
     augmentation_robust_score,
     hard_label_recovery,
@@ -81,7 +81,61 @@ def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mappi
     """
     if study.scores == "robust":
         return [robust_table(study, rows, real)]
+    if study.scores == "budget":
+        return [budget_table(study, rows)]
     return [attribution_table(study, chosen, rows)] if study.scores == "attribution" else []
+
+
+def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
+    """Label bytes of every variant, and the accuracy it loses against the study's first variant, pair by pair.
+
+    A pair has draw and student seed in common. The bound is the one-sided 95 % one of the mean loss, by Student's t;
+    None with fewer than two pairs.
+    """
+    first, made = next(iter(study.variants)), []
+    whole = {tuple(row[name] for name in AXES): row for row in rows if row["variant"] == first}
+    for row in rows:
+        full = whole.get(tuple(row[name] for name in AXES))
+        if full is None or not row["runs"] or not full["label_bytes"] or not row["label_bytes"]:
+            continue
+        losses = [full["runs"][run] - accuracy for run, accuracy in row["runs"].items() if run in full["runs"]]
+        made.append(
+            {
+                **{name: row[name] for name in AXES},
+                "variant": row["variant"],
+                "bytes": size(row["label_bytes"]),
+                "smaller": f"{full['label_bytes'] / row['label_bytes']:.3g}",
+                "pairs": len(losses),
+                "loss": statistics.mean(losses) if losses else None,
+                "loss_std": statistics.stdev(losses) if len(losses) > 1 else None,
+                "bound": upper_bound(losses),
+            }
+        )
+    return ScoreTable(
+        title="What fewer bytes cost",
+        note=f"Points of accuracy lost against {first!r} with the same images and student seed, mean ± standard "
+        "deviation over pairs, and the one-sided 95 % bound of the mean (Student's t).",
+        columns={
+            "variant": "labels",
+            "bytes": "bytes",
+            "smaller": "times smaller",
+            "pairs": "pairs",
+            "loss": "loss",
+            "bound": "bound",
+        },
+        percent=True,
+        rows=made,
+    )
+
+
+def upper_bound(values: Sequence[float], confidence: float = 0.95) -> float | None:
+    """The one-sided upper bound of the mean of independent values by Student's t; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    error = statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values) + float(t.ppf(confidence, len(values) - 1)) * error
 
 
 def robust_table(study: Study, rows: Sequence[Row], real: Mapping[str, float]) -> ScoreTable:

@@ -29,8 +29,11 @@ VARIANT_FIELDS = ("label", "preset", "protocol", "students", "published", "facto
 GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
-SCORES = ("robust", "attribution")
-"""robust: DD-Ranking's scores, which also need students of the real data; attribution: Shapley shares of factors."""
+SCORES = ("robust", "attribution", "budget")
+"""robust: DD-Ranking's scores, which also need students of the real data; attribution: Shapley shares of factors;
+budget: what each variant's label bytes cost in accuracy against the first variant, pair by pair."""
+OF_FACTORS = ("robust", "attribution")
+"""Those that tell variants apart by their factors."""
 FACTORS = ("soft labels", "augmentation")
 """What a variant can switch on or off."""
 
@@ -200,7 +203,7 @@ def _scores(where: str, stated: Mapping[str, Any], variants: Mapping[str, Varian
     name = str(stated.get("scores", ""))
     if name and name not in SCORES:
         raise UnknownNameError.of(f"scores of {where}", name, SCORES)
-    if name and len({entry.factors for entry in variants.values()}) < len(variants):
+    if name in OF_FACTORS and len({entry.factors for entry in variants.values()}) < len(variants):
         raise InputError(f"{where}: two variants have the same factors on", "state `factors` for each")
     return name
 

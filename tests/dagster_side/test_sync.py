@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -149,29 +150,41 @@ def changed(method: Method, change: dict[str, object] | None) -> Method:
     return dataclasses.replace(method, recipes={**method.recipes, "digits": edited})
 
 
-@pytest.mark.parametrize("name", list(CHANGES))
-def test_changing_one_method_recomputes_exactly_its_descendants(
-    world: World, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.sync(TARGETS)
-    edited = {**METHODS(), name: changed(METHODS()[name], CHANGES[name])}
-    for place in ("dd_assets.methods.registry.METHODS", "dd_assets.planning.graph.METHODS"):
-        monkeypatch.setattr(place, lambda: edited)
-    graph.stages.cache_clear()
-    monkeypatch.setattr("dd_assets.planning.plan.method", lambda wanted: edited[wanted])
+@contextmanager
+def editing(changes: dict[str, dict[str, object] | None]) -> Iterator[None]:
+    """Inside, these methods have other parameters or another version."""
     from dd_assets.units import kinds
 
-    kinds.kinds.cache_clear()
-    try:
+    edited = {**METHODS(), **{name: changed(METHODS()[name], change) for name, change in changes.items()}}
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("dd_assets.methods.registry.METHODS", "dd_assets.planning.graph.METHODS"):
+            patch.setattr(place, lambda: edited)
+        patch.setattr("dd_assets.planning.plan.method", lambda wanted: edited[wanted])
+        for cache in (graph.stages, kinds.kinds):
+            cache.cache_clear()
+        yield
+    for cache in (graph.stages, kinds.kinds):
+        cache.cache_clear()
+
+
+def test_what_fails_side_by_side_fails_in_its_own_run_and_holds_up_none_before_it(world: World) -> None:
+    world.workers = 2
+    with editing({"noise": {"std": 0.5}, "sre2l": {"learning_rate": 1e30, "r_bn": 1e38}}):
+        with pytest.raises(RunFailedError, match="sre2l__synthetic_images: sre2l: the loss is not finite"):
+            world.sync(TARGETS)
+        assert world.plan(TARGETS)[TARGETS[0]] == "fresh"
+    assert len(world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))) == 1
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_changing_one_method_recomputes_exactly_its_descendants(world: World, name: str) -> None:
+    world.sync(TARGETS)
+    with editing({name: CHANGES[name]}):
         stale = {target for target, status in world.plan(TARGETS).items() if status != "fresh"}
         assert stale == descendants(name)
         outcome = world.sync(TARGETS)
-        assert {target for target, word in outcome.lines.items() if word == "computed"} <= descendants(name)
-        assert (f"{name}/synthetic_images", "quick|2") in {t for t, word in outcome.lines.items() if word == "computed"}
-    finally:
-        monkeypatch.undo()
-        graph.stages.cache_clear()
-        kinds.kinds.cache_clear()
+    assert {target for target, word in outcome.lines.items() if word == "computed"} <= descendants(name)
+    assert (f"{name}/synthetic_images", "quick|2") in {t for t, word in outcome.lines.items() if word == "computed"}
 
 
 def test_deleting_one_training_recomputes_only_that(world: World) -> None:

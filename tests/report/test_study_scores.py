@@ -12,7 +12,7 @@ from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.registry import METHODS
 from dd_assets.report.attribution import FACTORS
-from dd_assets.report.study_scores import attribution_table, initialisation_of, robust_table
+from dd_assets.report.study_scores import attribution_table, budget_table, initialisation_of, robust_table
 from dd_assets.studies.registry import read_study, study
 
 DIGITS = CATALOGUE["digits"]
@@ -75,6 +75,28 @@ def test_an_arm_that_is_missing_leaves_its_figures_out() -> None:
     assert rded["ior_soft"] == pytest.approx(0.1)
     assert (rded["ior_plain"], rded["hlr"], rded["lrs"], rded["ars"]) == (None, None, None, None)
     assert table.shown(rded)["LRS"] == "–"
+
+
+def test_bytes_are_paid_for_pair_by_pair() -> None:
+    found = rows(
+        {
+            ("random", "fp16"): [0.50, 0.60, 0.40, 0.30],
+            ("random", "int8"): [0.49, 0.57, 0.38],
+            ("random", "top 5"): [],
+            ("rded", "int8"): [0.7],
+        }
+    )
+    for row, count in zip(found, (1000, 250, None, 250), strict=True):
+        row["label_bytes"] = count
+    table = budget_table(study("label_budget"), found)
+    full, int8 = table.rows
+    assert (full["smaller"], full["loss"], full["bound"]) == ("1", 0, 0)
+    assert (int8["smaller"], int8["bytes"], int8["pairs"]) == ("4", "250 B", 3)
+    # Losses .01, .03, .02: mean .02, deviation .01; t at .95 with two degrees of freedom is 2.920.
+    # Unpaired, the fourth run of fp16 would make the loss -.03.
+    assert (int8["loss"], int8["loss_std"]) == (pytest.approx(0.02), pytest.approx(0.01))
+    assert int8["bound"] == pytest.approx(0.02 + 2.920 * 0.01 / math.sqrt(3), rel=1e-3)
+    assert table.shown(int8)["bound"] == "+3.7"
 
 
 def additive(method_gain: dict[str, float]) -> dict[tuple[str, str], list[float]]:
