@@ -40,8 +40,11 @@ def compute_ahead(planner: Planner, engine: Engine, targets: Sequence[Target]) -
         done.update(units)
         for part in _parts(engine, list(units.values())):
             before = len(engine.tally.computed)
-            engine.run(part)
-            AHEAD.update(unit.digest for unit in engine.tally.computed[before:])
+            try:
+                engine.run(part)
+            finally:
+                # What was made beside a unit that failed counts for its own step too.
+                AHEAD.update(unit.digest for unit in engine.tally.computed[before:])
         planner.forget(targets)
 
 
