@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -90,7 +90,8 @@ def measure(
         batch=BATCH,
         device=device,
     )
-    arms["dd-assets"] = _Ours(chosen, student, images, labels, part, device)
+    for precision in ("fp32", "bf16"):
+        arms[f"dd-assets, {precision}"] = _Ours(chosen, student, images, labels, part, device, precision)
     trained = interleaved(
         {name: lambda arm=arm: [arm.epoch() for _ in range(epochs)] for name, arm in arms.items()}, rounds, device
     )
@@ -110,13 +111,26 @@ class _Ours:
     """This project's loop on the same work; an epoch holds its share of the label table."""
 
     def __init__(
-        self, chosen: Setting, student: str, images: np.ndarray, labels: np.ndarray, test: ImageArrays, device: str
+        self,
+        chosen: Setting,
+        student: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        test: ImageArrays,
+        device: str,
+        precision: Literal["fp32", "bf16"],
     ) -> None:
         self.chosen, self.images, self.labels, self.test, self.device = chosen, images, labels, test, device
         self.student = _network(chosen, student, 0)
         self.teacher = _network(chosen, chosen.teacher.architecture, 1).eval()
         self.protocol = replace(
-            chosen.protocol, epochs=1, batch=BATCH, label="soft", label_storage="stored", views=VIEW_PRESETS["rd3"]
+            chosen.protocol,
+            epochs=1,
+            batch=BATCH,
+            label="soft",
+            label_storage="stored",
+            views=VIEW_PRESETS["rd3"],
+            precision=precision,
         )
         self.tests = prepare_test(test.images).to(device)
         self.truth = torch.from_numpy(test.labels).to(device)
@@ -132,6 +146,7 @@ class _Ours:
             epochs=1,
             seed=0,
             device=self.device,
+            precision=self.protocol.precision,
         )
         train_student(
             self.student,
@@ -148,7 +163,8 @@ class _Ours:
     def score(self) -> None:
         """Top-1 on the test images."""
         self.student.to(self.device)
-        float(evaluate(self.student, self.tests, self.truth, self.chosen.normalisation).float().mean())
+        hits = evaluate(self.student, self.tests, self.truth, self.chosen.normalisation, self.protocol.precision)
+        float(hits.float().mean())
 
 
 def _network(chosen: Setting, architecture: str, seed: int) -> nn.Module:

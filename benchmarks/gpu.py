@@ -142,9 +142,9 @@ def network_of(name: str, size: int, seed: int = 0) -> nn.Module:
     return build_model(name, classes=10, channels=3, size=size, seed=seed)
 
 
-def recover(teacher: nn.Module, size: int, iterations: int, device: str) -> None:
+def recover(teacher: nn.Module, size: int, iterations: int, device: str, precision: str = "fp32") -> None:
     """SRe2L of a hundred images in one batch, as the CIFAR-10 recipe does it but for the number of iterations."""
-    parameters = replace(method("sre2l").recipe_for("cifar10").parameters, iterations=iterations)
+    parameters = replace(method("sre2l").recipe_for("cifar10").parameters, iterations=iterations, precision=precision)
     facts = Facts(
         setting="cifar10",
         classes=SETTING.classes,

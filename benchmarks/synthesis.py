@@ -108,7 +108,8 @@ def recovery(network: str, rounds: int, iterations: int) -> list[dict[str, Any]]
     timed = interleaved(
         {
             "published loop": lambda: [plain.step() for _ in range(iterations)],
-            "dd-assets": lambda: recover(frozen, 32, iterations, "cpu"),
+            "dd-assets, fp32": lambda: recover(frozen, 32, iterations, "cpu"),
+            "dd-assets, bf16": lambda: recover(frozen, 32, iterations, "cpu", "bf16"),
         },
         rounds,
     )

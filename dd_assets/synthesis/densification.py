@@ -40,7 +40,9 @@ def densification(images: Float[Tensor, "n c h w"], groups: list[np.ndarray], ta
     flat, total = images.flatten(1), images.new_zeros(())
     for rows in groups:
         of_class = flat[torch.from_numpy(rows).to(flat.device)]
-        eigenvalues = torch.linalg.eigvalsh(of_class @ of_class.mT)
+        # Mixed precision is for networks: a Gram matrix of bf16 products has other eigenvalues.
+        with torch.autocast(images.device.type, enabled=False):
+            eigenvalues = torch.linalg.eigvalsh(of_class @ of_class.mT)
         softened = F.log_softmax(eigenvalues / tau, dim=-1).detach()
         total = total + F.kl_div(F.log_softmax(eigenvalues, dim=-1), softened, reduction="sum", log_target=True)
     return total

@@ -22,9 +22,12 @@ CELL = (-3, -1)
 def moments(inputs: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Mean and biased variance over the dimensions `over`, which leave the shape; differentiable once.
 
-    On a CPU torch.var_mean goes through several dimensions one number at a time and its gradient through five passes:
-    up to twenty times as long as the sums here (docs/results/performance.md).
+    Those of bfloat16 maps (mixed precision) are float32. On a CPU torch.var_mean goes through several dimensions one
+    number at a time and its gradient through five passes: up to twenty times as long as the sums here
+    (docs/results/performance.md).
     """
+    if inputs.dtype == torch.bfloat16:
+        inputs = inputs.float()
     if inputs.device.type != "cpu":
         variance, mean = torch.var_mean(inputs, dim=over, correction=0)
         return mean, variance

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dd_assets.errors import InputError
+from dd_assets.methods.contract import Precision
 from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import to_uint8, valid_range
 from dd_assets.synthesis.batches import Batch, batches_of, class_major_batches, requested_batches
@@ -118,6 +119,8 @@ class Recovery:
     """A shift down and right in pixels before the view, by batch and iteration; zeros come in from the border."""
     memory: Memory | None = None
     """The method's own state, common to all batches."""
+    precision: Precision = "fp32"
+    """bf16 is mixed precision: the networks' convolutions and products in bfloat16, everything else in float32."""
 
 
 def shared_views(request: Request, name: str, floor: Callable[[int], float]) -> Callable[[Batch, int], SharedView]:
@@ -165,6 +168,7 @@ class _Running:
     def __init__(self, request: Request, recovery: Recovery, batch: Batch) -> None:
         self.recovery, self.batch, self.device = recovery, batch, request.device
         self.every = max(1, recovery.iterations // POINTS)
+        self.half = recovery.precision == "bf16"
         self.images = recovery.initial(batch).to(request.device).requires_grad_()
         self.labels = torch.from_numpy(batch.labels).to(request.device)
         # The rate is set before every step.
@@ -183,7 +187,8 @@ class _Running:
         view = self._view(at)
         if self.recovery.memory:
             self.recovery.memory.see(Moment(at=at, batch=self.batch, images=self.images.detach(), view=view))
-        loss, figures = objective(view(images), labels)
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.half):
+            loss, figures = objective(view(images), labels)
         loss.backward()
         # An inactive image has gradient 0 and moments 0, so that Adam adds exactly 0 to it.
         self.optimiser.step()

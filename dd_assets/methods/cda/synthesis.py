@@ -37,6 +37,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="cda",
+            precision=parameters.precision,
             iterations=total,
             batches=batches,
             initial=beginning(request, "cda", start_of(request)),

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
 from dd_assets.methods.sre2l.recipe import jitter_reason
 
 POOL = ("resnet18", "resnet50", "shufflenet_v2_x0_5", "mobilenet_v2", "densenet121")
@@ -30,7 +30,7 @@ SMALL_POOL = ("convnet2_w64", "convnet3_w32", "resnet20_cifar", "wrn16_2", "conv
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """The recovery's settings; the defaults are the published ones at 224 px."""
 
     iterations: int = 4000

@@ -85,6 +85,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="cvdd",
+            precision=parameters.precision,
             iterations=parameters.iterations,
             batches=batches_of(request.first, request.last, classes, parameters.batch, "one_per_class"),
             initial=beginning(request, "cvdd", start_of(request)),

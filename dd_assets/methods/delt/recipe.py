@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dd_assets.later import later
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.random import recipe as random
 from dd_assets.methods.sre2l import recipe as sre2l
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """The recovery's settings; the defaults are the published scripts' for every dataset."""
 
     iterations: int = 4000

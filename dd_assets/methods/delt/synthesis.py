@@ -59,6 +59,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="delt",
+            precision=parameters.precision,
             iterations=total,
             batches=class_major_batches(request.ipc, len(request.facts.classes), parameters.batch),
             initial=beginning(request, "delt", start),

@@ -95,6 +95,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="dwa",
+            precision=parameters.precision,
             iterations=parameters.iterations,
             batches=batches,
             initial=initial,

@@ -24,13 +24,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.gvbsm.recipe import DIGITS_POOL, SHORT_POOL, SMALL_POOL
 from dd_assets.methods.sre2l.recipe import jitter_reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """Recover's settings; the defaults are the paper's for ImageNet-1K."""
 
     iterations: int = 2000

@@ -155,6 +155,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="edc",
+            precision=parameters.precision,
             iterations=total,
             batches=class_major_batches(request.ipc, classes, parameters.batch or request.ipc * classes, whole=False),
             initial=beginning(request, "edc", start),

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """Recover's settings; the defaults are ImageNet-1K's (Branch_full_ImageNet_1k/recover/recover.sh)."""
 
     iterations: int = 4000

@@ -74,6 +74,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="gvbsm",
+            precision=parameters.precision,
             iterations=total,
             batches=class_major_batches(
                 request.ipc,

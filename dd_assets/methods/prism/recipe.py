@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.cvdd.recipe import POOL as CVDD_POOL
 from dd_assets.methods.cvdd.recipe import SMALL_POOL
 from dd_assets.methods.random import recipe as random
@@ -40,7 +40,7 @@ RESEEDED_POOL = ("convnet2_w64", "convnet2_w64_seed1", "convnet2_w64_seed2", "co
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """The recovery's settings; the defaults are the published ones for ImageNet-1K."""
 
     iterations: int = 4000

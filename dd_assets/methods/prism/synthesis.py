@@ -105,6 +105,7 @@ def _recovery(
     loss = committee_loss(committee, shares, parameters.r_bn, parameters.first_bn_multiplier)
     return Recovery(
         name="prism",
+        precision=parameters.precision,
         iterations=0,
         batches=(),
         initial=beginning(request, "prism", start),

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dd_assets.later import later
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """Recover's settings; the defaults are ImageNet-1K's (SRe2L/recover/recover.sh)."""
 
     iterations: int = 4000

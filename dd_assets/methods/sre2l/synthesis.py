@@ -37,6 +37,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="sre2l",
+            precision=parameters.precision,
             iterations=parameters.iterations,
             batches=batches,
             initial=beginning(request, "sre2l", start_of(request)),

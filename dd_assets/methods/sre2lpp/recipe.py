@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dd_assets.methods.contract import Facts, Method, Needs, Recipe
+from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
 from dd_assets.methods.sre2l.recipe import jitter_reason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
+class Parameters(UnderNetworks):
     """The recovery's settings; the defaults are the published ones at 224 px."""
 
     iterations: int = 4000

@@ -34,6 +34,7 @@ def synthesise(request: Request) -> SyntheticImages:
         request,
         Recovery(
             name="sre2lpp",
+            precision=parameters.precision,
             iterations=parameters.iterations,
             batches=batches_of(request.first, request.last, classes, parameters.batch, "one_per_class"),
             initial=beginning(request, "sre2lpp", start_of(request)),
