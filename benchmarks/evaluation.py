@@ -2,8 +2,9 @@
 
 Belongs here: this project's loop beside the two baselines on CIFAR-10, IPC 10. Does not belong: the baselines.
 
-An epoch and a scoring are timed, interleaved over the arms, and added up to a whole evaluation: 400 epochs, 8 scorings
-of 10,000 images. The same networks, batch and number of views in every arm. Run it:
+Epochs and a scoring are timed and added up to a whole evaluation: 400 epochs, 8 scorings of 10,000 images. The same
+networks, batch and number of views in every arm. Each arm has a process of its own, since this project's asks glibc to
+keep freed memory (dd_resources/threads.py) and the loops it is compared with do not; processes take turns. Run it:
 
     export DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml
     python -m benchmarks.evaluation cifar10_r20 resnet20_cifar
@@ -12,7 +13,12 @@ of 10,000 images. The same networks, batch and number of views in every arm. Run
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -31,89 +37,86 @@ from dd_assets.evaluation.students import train_student
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.models.architectures import build_model
 from dd_resources.raw_data import RawData
+from dd_resources.threads import set_threads
 
 EPOCHS, SCORINGS = 400, 8
 BATCH, IPC = 50, 10
 
 
+ARMS = ("A, 0 workers", "A, 2 workers", "B", "dd-assets, fp32", "dd-assets, bf16")
+
+
 def main() -> None:
-    """Time the arms and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Time the arms in processes of their own, in turn, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("setting")
     parser.add_argument("student")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=2, help="epochs that are timed in a round")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs that are timed in a round, after two others")
     parser.add_argument("--test-images", type=int, default=1000, help="test images that are timed in a round")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--workers", default="0,2", help="loader workers of arm A that are tried; the best counts")
+    parser.add_argument("--arm", choices=ARMS, help="time this one in this process (what the others are started with)")
     parser.add_argument("--out")
     given = parser.parse_args()
+    if given.arm:
+        (set_threads if given.arm.startswith("dd-assets") else torch.set_num_threads)(given.threads)
+        print(*timed(setting(given.setting), given.student, given.arm, given.epochs, given.test_images, given.device))
+        return
+    found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
+    for _, arm in itertools.product(range(given.rounds), ARMS):
+        command = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", arm]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        epoch, scoring = map(float, done.stdout.split())
+        found[arm].append((epoch, scoring))
     torch.set_num_threads(given.threads)
-    rows = measure(
-        setting(given.setting),
-        given.student,
-        rounds=given.rounds,
-        epochs=given.epochs,
-        tests=given.test_images,
-        device=given.device,
-        workers=[int(text) for text in given.workers.split(",")],
-    )
-    report(f"evaluation {given.setting} {given.student}", rows, given.out, given.device)
+    report(f"evaluation {given.setting} {given.student}", rows_of(found), given.out, given.device)
 
 
-def measure(
-    chosen: Setting, student: str, *, rounds: int, epochs: int, tests: int, device: str, workers: list[int]
-) -> list[dict[str, Any]]:
+def rows_of(found: Mapping[str, Sequence[tuple[float, float]]]) -> list[dict[str, Any]]:
     """One row per arm: seconds of an epoch, of scoring the test split, of a whole evaluation, and the ratios."""
-    train, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(chosen.name)
-    rows = np.concatenate([train.of_class(label)[:IPC] for label in range(len(chosen.classes))])
-    images, labels = train.images[rows], train.labels[rows]
-    part = ImageArrays(test.images[:tests], test.labels[:tests])
-    statistics = (list(chosen.normalisation.mean), list(chosen.normalisation.std))
-    given = ((images, labels), (part.images, part.labels), statistics)
-    arms: dict[str, Any] = {
-        f"A, {count} workers": ArmA(
-            _network(chosen, student, 0),
-            _network(chosen, chosen.teacher.architecture, 1),
-            *given,
-            batch=BATCH,
-            workers=count,
-            device=device,
-        )
-        for count in workers
-    }
-    arms["B"] = ArmB(
-        _network(chosen, student, 0),
-        _network(chosen, chosen.teacher.architecture, 1),
-        *given,
-        batch=BATCH,
-        device=device,
-    )
-    for precision in ("fp32", "bf16"):
-        arms[f"dd-assets, {precision}"] = _Ours(chosen, student, images, labels, part, device, precision)
-    trained = interleaved(
-        {name: lambda arm=arm: [arm.epoch() for _ in range(epochs)] for name, arm in arms.items()}, rounds, device
-    )
-    scored = interleaved({name: arm.score for name, arm in arms.items()}, rounds, device)
     made: list[dict[str, Any]] = []
-    for name in arms:
-        epoch, scoring = trained[name]["wall"] / epochs, scored[name]["wall"] * len(test) / tests
-        made.append(
-            {"arm": name, "epoch_s": epoch, "scoring_s": scoring, "whole_s": EPOCHS * epoch + SCORINGS * scoring}
-        )
+    for arm, values in found.items():
+        epoch, scoring = (statistics.median(column) for column in zip(*values, strict=True))
+        whole = EPOCHS * epoch + SCORINGS * scoring
+        made.append({"arm": arm, "epoch_s": epoch, "scoring_s": scoring, "whole_s": whole})
     best = min(row["whole_s"] for row in made if row["arm"].startswith("A"))
     tuned = next(row["whole_s"] for row in made if row["arm"] == "B")
     return [{**row, "faster_than_A": best / row["whole_s"], "faster_than_B": tuned / row["whole_s"]} for row in made]
 
 
+def timed(chosen: Setting, student: str, name: str, epochs: int, tests: int, device: str) -> tuple[float, float]:
+    """Seconds of an epoch, labels included, and of scoring the whole test split, of one arm."""
+    train, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(chosen.name)
+    rows = np.concatenate([train.of_class(label)[:IPC] for label in range(len(chosen.classes))])
+    images, labels = train.images[rows], train.labels[rows]
+    part = ImageArrays(test.images[:tests], test.labels[:tests])
+    normalisation = (list(chosen.normalisation.mean), list(chosen.normalisation.std))
+    networks = (_network(chosen, student, 0), _network(chosen, chosen.teacher.architecture, 1))
+    given = ((images, labels), (part.images, part.labels), normalisation)
+    arm: Any
+    if name.startswith("A"):
+        arm = ArmA(*networks, *given, batch=BATCH, workers=int(name.split()[1]), device=device)
+    elif name == "B":
+        arm = ArmB(*networks, *given, batch=BATCH, device=device)
+    else:
+        precision: Literal["fp32", "bf16"] = "bf16" if name.endswith("bf16") else "fp32"
+        arm = _Ours(chosen, networks, images, labels, part, device, precision)
+    several = arm.several if isinstance(arm, _Ours) else lambda count: [arm.epoch() for _ in range(count)]
+    several(2)
+    arm.score()
+    trained = interleaved({name: lambda: several(epochs)}, 1, device, warm=0)[name]["wall"]
+    scored = interleaved({name: arm.score}, 1, device, warm=0)[name]["wall"]
+    return trained / epochs, scored * len(test) / tests
+
+
 class _Ours:
-    """This project's loop on the same work; an epoch holds its share of the label table."""
+    """This project's loop on the same work, labels included."""
 
     def __init__(
         self,
         chosen: Setting,
-        student: str,
+        networks: tuple[nn.Module, nn.Module],
         images: np.ndarray,
         labels: np.ndarray,
         test: ImageArrays,
@@ -121,11 +124,9 @@ class _Ours:
         precision: Literal["fp32", "bf16"],
     ) -> None:
         self.chosen, self.images, self.labels, self.test, self.device = chosen, images, labels, test, device
-        self.student = _network(chosen, student, 0)
-        self.teacher = _network(chosen, chosen.teacher.architecture, 1).eval()
+        self.student, self.teacher = networks[0], networks[1].eval()
         self.protocol = replace(
             chosen.protocol,
-            epochs=1,
             batch=BATCH,
             label="soft",
             label_storage="stored",
@@ -135,15 +136,15 @@ class _Ours:
         self.tests = prepare_test(test.images).to(device)
         self.truth = torch.from_numpy(test.labels).to(device)
 
-    def epoch(self) -> None:
-        """Labels and training of one epoch; of the scoring at its end only one image is left."""
+    def several(self, epochs: int) -> None:
+        """Labels and training of so many epochs; of the scoring at their end only one image is left."""
         logits = compute_logits(
             self.teacher,
             self.images,
             self.protocol.views,
             self.chosen.normalisation,
             batch=BATCH,
-            epochs=1,
+            epochs=epochs,
             seed=0,
             device=self.device,
             precision=self.protocol.precision,
@@ -152,7 +153,7 @@ class _Ours:
             self.student,
             images_u8=self.images,
             labels=self.labels,
-            protocol=self.protocol,
+            protocol=replace(self.protocol, epochs=epochs),
             view_seed=0,
             test=ImageArrays(self.test.images[:1], self.test.labels[:1]),
             normalisation=self.chosen.normalisation,

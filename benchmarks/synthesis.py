@@ -13,6 +13,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,26 +80,25 @@ def selection(chosen: Setting, network: str, rounds: int) -> list[dict[str, Any]
         normalisation=chosen.normalisation,
         hflip=True,
     )
-    request = Request(
-        facts=facts,
-        parameters=method("rded").recipe_for("cifar10").parameters,
-        ipc=IPC,
-        first=0,
-        last=IPC,
-        seed=0,
-        train=lambda: made,
-        teacher=lambda: teacher,
-        device="cpu",
-    )
-    timed = interleaved(
-        {
-            "published loop": lambda: plain.choose(0, IPC),
-            "dd-assets": lambda: select_class(request, teacher, made, 0, IPC),
-        },
-        rounds,
-    )
-    reading = {"published loop": opened, "dd-assets": loaded}
-    return [row | {"opening the data, s": reading[row["arm"]]} for row in _rows(f"RDED, a class, {network}", timed, 1)]
+    requests = {
+        f"dd-assets, {precision}": Request(
+            facts=facts,
+            parameters=replace(method("rded").recipe_for("cifar10").parameters, precision=precision),
+            ipc=IPC,
+            first=0,
+            last=IPC,
+            seed=0,
+            train=lambda: made,
+            teacher=lambda: teacher,
+            device="cpu",
+        )
+        for precision in ("fp32", "bf16")
+    }
+    arms: dict[str, Callable[[], object]] = {"published loop": lambda: plain.choose(0, IPC)}
+    for arm, request in requests.items():
+        arms[arm] = lambda request=request: select_class(request, teacher, made, 0, IPC)
+    found = _rows(f"RDED, a class, {network}", interleaved(arms, rounds), 1)
+    return [row | {"opening the data, s": opened if row["arm"] == "published loop" else loaded} for row in found]
 
 
 def recovery(network: str, rounds: int, iterations: int) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dd_assets.methods.contract import Precision
+from dd_assets.models.classifier import Penultimate, classifier_of
 from dd_assets.models.pixels import images_together
 from dd_assets.shapes import Float, Int
 
@@ -53,16 +55,22 @@ def score_patches(
     size: int,
     dtype: ScoreDtype,
     batch: int = 0,
+    precision: Precision = "fp32",
 ) -> Float[Tensor, " n"]:
     """Scores (N,) of normalised patches (N, C, h, w), each zero-padded to `size` before the teacher sees it.
 
-    batch: patches per forward pass; 0 is what suits the device.
+    batch: patches per forward pass; 0 is what suits the device. precision: bf16 is mixed precision up to the teacher's
+    classifier, which stays in float32: with the 8 bits of a bfloat16 logit dozens of patches would tie.
     """
-    batch = batch or images_together(patches.device.type, size)
-    scores = [
-        cross_entropy_scores(teacher(centre_pad(patches[start : start + batch], size)), label, dtype)
-        for start in range(0, len(patches), batch)
-    ]
+    device = patches.device.type
+    half = precision == "bf16"
+    network = Penultimate(teacher) if half else teacher
+    scores = []
+    for part in patches.split(batch or images_together(device, size)):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            answers = network(centre_pad(part, size))
+        logits = classifier_of(teacher)(answers.float()) if half else answers
+        scores.append(cross_entropy_scores(logits, label, dtype))
     return torch.cat(scores)
 
 

@@ -17,6 +17,7 @@ from dd_assets.evaluation.labels import (
 )
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import checksum, epoch_geometry, span_geometry
+from dd_assets.models.architectures import build_model
 from tests.evaluation.helpers import NORMALISATION, convnet, images, normalised, reference_views
 
 RD3 = VIEW_PRESETS["rd3"]
@@ -130,6 +131,14 @@ def test_chunks_do_not_matter_beyond_rounding_and_large_epochs_go_batch_by_batch
     )
     assert np.abs(together.astype(float) - apart).max() < 2e-3
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_smaller_forwards_on_a_cpu_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = build_model("resnet20_cifar", classes=10, channels=3, size=32, seed=0)
+    arguments = (teacher, images(100, 32), RD3, NORMALISATION)
+    in_cache = compute_logits(*arguments, batch=50, epochs=3, seed=11)
+    monkeypatch.setattr("dd_assets.evaluation.labels.images_together", lambda device, size: 256)
+    assert (in_cache == compute_logits(*arguments, batch=50, epochs=3, seed=11)).all()
 
 
 def test_bf16_logits_are_close_but_not_equal() -> None:

@@ -33,6 +33,18 @@ def test_scores_see_padded_patches_not_enlarged_ones() -> None:
     assert scores.tolist() == pytest.approx([math.log1p(math.exp(-4))] * 3)
 
 
+def test_in_bf16_the_classifier_still_tells_patches_apart() -> None:
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False)).eval()
+    with torch.no_grad():
+        teacher[1].weight.copy_(torch.eye(4))
+        teacher[2].weight.copy_(torch.tensor([[1.0, 2**-9, 0, 0], [0, 0, 0, 0]]))
+    patches = torch.tensor([[8.0, 0, 0, 0], [8.0, 4, 0, 0]]).view(2, 1, 2, 2)
+    full, half = (score_patches(teacher, patches, 0, 2, "float64", precision=p) for p in ("fp32", "bf16"))
+    # Logits 8 and 8 + 1/128: a bfloat16 between 8 and 16 is a multiple of 1/16, so that as logits they would tie.
+    assert full[1] < full[0]
+    torch.testing.assert_close(half, full)
+
+
 def test_float64_tells_confident_patches_apart() -> None:
     logits = torch.tensor([[40.0, 0.0, 0.0], [60.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
     # float32 gives 0 for all three, and the first would win by its place.

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 
 SMALL = 64
@@ -41,6 +42,8 @@ class Parameters:
     """For images up to 64 px: num_crops random crops (code), or the whole image once (paper, RD3 B.8)."""
     score_dtype: Literal["float64", "float32"] = "float64"
     """float32 ranks by cross-entropy as the original does, ties in order of the draw."""
+    precision: Literal["fp32", "bf16"] = later("fp32")
+    """bf16: the teacher scores in mixed precision; among crops of almost equal scores it may choose others."""
 
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:

@@ -61,7 +61,12 @@ def select_class(request: Request, teacher: nn.Module, train: ImageArrays, label
         [resized_crop(image[None], box, side) for image, own in zip(images, boxes, strict=True) for box in own]
     )
     scores = score_patches(
-        teacher, normalised_unit(patches, request.facts.normalisation), label, size, parameters.score_dtype
+        teacher,
+        normalised_unit(patches, request.facts.normalisation),
+        label,
+        size,
+        parameters.score_dtype,
+        precision=parameters.precision,
     ).view(len(rows), -1)
     image, crop = choose(scores, count)
     chosen = (image * scores.shape[1] + crop).cpu().numpy()
