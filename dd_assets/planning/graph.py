@@ -29,14 +29,10 @@ from dd_assets.planning.class_gaussians import class_gaussians_stage
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import (
-    generation_assets,
-    stated_parameters,
-    ungenerated,
-)
+from dd_assets.planning.generation import generation_assets, ungenerated
 from dd_assets.planning.generators import generator_stages
-from dd_assets.planning.image_sets import resolve_images
-from dd_assets.planning.influence import INFLUENCE, influence_stage
+from dd_assets.planning.image_sets import image_assets, resolve_images
+from dd_assets.planning.influence import influence_stage
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
 from dd_assets.planning.studies import study_stages
@@ -131,20 +127,11 @@ def _method_stages(method: Method) -> list[Stage]:
     text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
     if method.synthesis.startswith("dd_assets."):
         text += f"\n\nParameters for every dataset: docs/methods/{method.variant_of or name}.md"
-    needs = method.needs
-    teacher = any(method.reads_teacher(parameters) for parameters in stated_parameters(method))
-    read = {"teacher": teacher, "committee": needs.committee, "statistics": needs.statistics}
-    read |= {"priors": needs.priors, INFLUENCE: needs.influence}
-    needed = ("dataset", *(asset for asset, wanted in read.items() if wanted))
     return [
         Stage(
             asset=f"{name}/synthetic_images",
             space="grid",
-            inputs=(
-                *needed,
-                *generation_assets(method),
-                *(f"{start}/synthetic_images" for start in starts_of(method)),
-            ),
+            inputs=image_assets(method),
             resolve=lambda cell, inputs, engine: resolve_images(method, cell, inputs, engine),
             unit_kind=f"images/{name}",
             checks=(

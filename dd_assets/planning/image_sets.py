@@ -13,13 +13,27 @@ from dd_assets.errors import InputError
 from dd_assets.methods.contract import OWN_STARTS, Facts, Method
 from dd_assets.planning.cells import Cell, declared_parameters, reference_of, run_named, starts_of, usable
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import generation_inputs, samples_of
+from dd_assets.planning.generation import generation_assets, generation_inputs, samples_of, stated_parameters
 from dd_assets.planning.generation_cost import peak_of
-from dd_assets.planning.influence import influence_inputs
+from dd_assets.planning.influence import INFLUENCE, influence_inputs
 from dd_assets.planning.memory import memory_each, require_fit
 from dd_assets.planning.scoring import scored_draws
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import dataset, image_set, images
+
+
+def image_assets(method: Method) -> tuple[str, ...]:
+    """The assets that some recipe or setting of a method makes images from."""
+    needs = method.needs
+    teacher = any(method.reads_teacher(parameters) for parameters in stated_parameters(method))
+    read = {"teacher": teacher, "committee": needs.committee, "statistics": needs.statistics}
+    read |= {"priors": needs.priors, INFLUENCE: needs.influence}
+    return (
+        "dataset",
+        *(asset for asset, wanted in read.items() if wanted),
+        *generation_assets(method),
+        *(f"{start}/synthetic_images" for start in starts_of(method)),
+    )
 
 
 def image_inputs(

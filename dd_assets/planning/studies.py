@@ -5,7 +5,8 @@ what a study consists of (dd_assets/studies), its table (report/studies.py), Dag
 
 A variant is no node of the graph: its trainings are units of the study's partition under keys that begin with the
 score asset they vary ('sre2l/score_resnet18/T=4/soft/draw0/seed0'). A variant that changes nothing has the recipe of
-that score asset's own training and is found, not computed; so is one that two studies share.
+that score asset's own training and is found, not computed; so is one that two studies share. A variant with parameters
+of its own has images of its own, made from what the method's image asset reads.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from dataclasses import dataclass, replace
 
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
+from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import DDError, InputError
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.methods.contract import Facts
+from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.models.registry import architecture
 from dd_assets.planning import study_arms
 from dd_assets.planning.cells import STUDIES, Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine, MissingUnits
-from dd_assets.planning.scoring import label_key, labellers, protocol_for, trainings
+from dd_assets.planning.generation import ungenerated
+from dd_assets.planning.generators import without_generator
+from dd_assets.planning.image_sets import image_assets, made_sets
+from dd_assets.planning.scoring import label_key, labellers, protocol_for, scored_draws, trainings
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.studies.registry import Study, StudyCell, studies
 from dd_assets.units import dataset, labels, training
@@ -46,12 +51,22 @@ def reason_against(cell: Cell, found: StudyCell, facts: Facts | None = None) -> 
         if cell.setting.size < architecture(found.student).min_size:
             return f"{found.student} needs larger images than {cell.setting.size} px"
         _protocol(cell, found)
+        if found.variant.parameters and (reason := _ungenerable(cell, found)):
+            return reason
         if facts is not None:
             method = known[found.method]
-            return method.reason_against(declared_parameters(method, cell.setting), facts, cell.ipc) or ""
+            parameters = declared_parameters(method, cell.setting, found.variant.parameters)
+            return method.reason_against(parameters, facts, cell.ipc) or ""
     except DDError as error:
         return str(error)
     return ""
+
+
+def _ungenerable(cell: Cell, found: StudyCell) -> str:
+    """Why a variant's own images cannot be generated in a setting, or ''."""
+    method = METHODS()[found.method]
+    generator = method.generator_of(declared_parameters(method, cell.setting, found.variant.parameters))
+    return without_generator(cell.setting, generator) if generator in GENERATORS else ""
 
 
 def _protocol(cell: Cell, found: StudyCell) -> Protocol:
@@ -102,16 +117,26 @@ class _Plan:
 
 def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine) -> list[_Plan]:
     """The trainings of one cell: same draws and seeds as its score asset."""
-    protocol, source = _protocol(cell, found), inputs[f"{found.method}/synthetic_images"]
+    protocol, images = _protocol(cell, found), _image_sets(cell, found, inputs, engine)
     made = []
     for draw, seed in trainings(METHODS()[found.method], cell.setting):
-        given = {
-            "images": usable(engine, source, f"draw{draw}"),
-            "dataset": usable(engine, inputs["dataset"], "dataset"),
-        }
+        given = {"images": images[f"draw{draw}"], "dataset": usable(engine, inputs["dataset"], "dataset")}
         table = f"{found.key}/{label_key(draw, seed, protocol)}" if found.variant.label == "soft" else ""
         made.append(_Plan(cell=found, draw=draw, seed=seed, protocol=protocol, given=given, table=table))
     return made
+
+
+def _image_sets(
+    cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine
+) -> Mapping[str, Manifest]:
+    """What the students of a cell see, by draw: the method's own image sets, or those of the variant's parameters."""
+    method, changed = METHODS()[found.method], found.variant.parameters
+    if not changed:
+        source = inputs[f"{found.method}/synthetic_images"]
+        return {draw: usable(engine, source, draw) for draw in source.units}
+    facts = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+    parameters = declared_parameters(method, cell.setting, changed)
+    return made_sets(method, cell, parameters, facts, inputs, engine, scored_draws(method, cell.setting))
 
 
 def trained(
@@ -167,10 +192,10 @@ def _given(
 def _resolve(study: Study, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
     facts = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
     cells = possible(study, cell, facts)
-    for method in sorted({found.method for found in cells}):
-        if f"{method}/synthetic_images" not in inputs:
+    for asset in sorted(_read_for_images(cell, cells)):
+        if asset not in inputs:
             raise InputError(
-                f"{method}/synthetic_images has not been materialized for {cell.partition}",
+                f"{asset} has not been materialized for {cell.partition}",
                 f"`dd-assets study {study.name}` brings what a study reads up to date first",
             )
     if not cells:
@@ -189,7 +214,7 @@ def status_of(
     reason = reason_against(cell, found, described)
     if reason:
         return "blocked", reason
-    needed = ["dataset", f"{found.method}/synthetic_images", *_read_for_labels(cell, [found])]
+    needed = {"dataset": None, **dict.fromkeys([*_read_for_images(cell, [found]), *_read_for_labels(cell, [found])])}
     waiting = [name for name in needed if name not in inputs]
     if waiting:
         return "waiting", f"for {', '.join(waiting)}"
@@ -206,29 +231,50 @@ def _read_for_labels(cell: Cell, cells: Iterable[StudyCell]) -> set[str]:
     return {name.split("/")[0] for labelling in soft for name in labels.labeller_inputs(labelling)}
 
 
+def _read_for_images(cell: Cell, cells: Iterable[StudyCell]) -> set[str]:
+    """The assets that the images of these cells are, or are made from."""
+    read: set[str] = set()
+    for found in cells:
+        method, changed = METHODS()[found.method], found.variant.parameters
+        own = set(image_assets(method)) - ungenerated(method, replace(cell, overrides=changed))
+        read |= own if changed else {f"{found.method}/synthetic_images"}
+    return read
+
+
 def _unread(study: Study, cell: Cell) -> frozenset[str]:
     """Of a stage's inputs those that no possible cell of a partition reads."""
     cells = possible(study, cell)
-    read = {f"{found.method}/synthetic_images" for found in cells} | _read_for_labels(cell, cells)
-    return frozenset((*_images(study), *FURTHER)) - read
+    return frozenset((*_images(study), *FURTHER)) - _read_for_images(cell, cells) - _read_for_labels(cell, cells)
+
+
+def _methods(study: Study) -> list[Method]:
+    """The methods that some enabled setting's grid names, in the order of the registry."""
+    named = {name for chosen in settings().values() for name in study.grid_of(chosen).method}
+    return [method for name, method in METHODS().items() if name in named]
 
 
 def _images(study: Study) -> tuple[str, ...]:
-    """The image assets that some enabled setting's grid names, in the order of the method registry."""
-    named = {name for chosen in settings().values() for name in study.grid_of(chosen).method}
-    return tuple(f"{name}/synthetic_images" for name in METHODS() if name in named)
+    """Those methods' image assets, and what variants' own images are made from beside dataset, teacher and FURTHER."""
+    made_from = [asset for asset in _made_from(study) if asset not in ("dataset", "teacher", *FURTHER)]
+    return tuple(dict.fromkeys([*made_from, *(f"{method.name}/synthetic_images" for method in _methods(study))]))
+
+
+def _made_from(study: Study) -> list[str]:
+    """What a study's methods make images from, if some variant has images of its own."""
+    own = any(variant.parameters for variant in study.variants.values())
+    return [asset for method in _methods(study) for asset in image_assets(method)] if own else []
 
 
 def _further(study: Study) -> tuple[str, ...]:
     """Those of FURTHER that variants, or protocols of enabled settings, ask for: edges, whether or not all apply."""
-    protocols = [chosen.protocol for chosen in settings().values()]
+    protocols, made_from = [chosen.protocol for chosen in settings().values()], _made_from(study)
 
     def asked(name: str, value: str) -> bool:
         by_setting = any(getattr(protocol, name) == value for protocol in protocols)
         return by_setting or any(variant.states(name, value) for variant in study.variants.values())
 
     wanted = {"committee": asked("labeller", "committee"), "priors": asked("label_mix", "priors")}
-    return tuple(name for name in FURTHER if wanted[name])
+    return tuple(name for name in FURTHER if wanted[name] or name in made_from)
 
 
 def _blocked(study: Study, cell: Cell) -> str:

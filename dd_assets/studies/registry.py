@@ -3,9 +3,10 @@
 Belongs here: reading and checking the files beside this one, expanding one into rows; light, no torch.
 Does not belong: from a row to units (planning/studies.py), tables (report/studies.py).
 
-A file states axes (method, ipc, student) and variants, each a change of the protocol. Their product are the study's
-cells; `smaller` states a grid of its own for a dataset that is not the paper's, with its number of cells. A study with
-`scores` has a second table (report/study_scores.py), made of cells whose variants say which `factors` are on.
+A file states axes (method, ipc, student) and variants, each a change of the protocol or, with `parameters`, of the
+methods' own, so that other images are scored. Their product are the study's cells; `smaller` states a grid of its own
+for a dataset that is not the paper's, with its number of cells. A study with `scores` has a second table
+(report/study_scores.py), made of cells whose variants say which `factors` are on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.presets import PRESETS, apply, changed, preset
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
+from dd_assets.methods.contract import with_overrides
 from dd_assets.methods.registry import METHODS
 
 FOLDER = Path(__file__).parent
 FIELDS = ("title", "source", "table", "scores", "datasets", "method", "ipc", "student", "variants", "smaller")
-VARIANT_FIELDS = ("label", "preset", "protocol", "students", "published", "factors", "learning_rates")
+VARIANT_FIELDS = ("label", "preset", "protocol", "parameters", "students", "published", "factors", "learning_rates")
 GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
@@ -46,6 +49,8 @@ class Variant:
     label: str = "soft"
     preset: str = "rd3"
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of the methods: these images are the study's own, not those of the method's asset."""
     students: tuple[str, ...] = ()
     """The only students it applies to; () stands for all."""
     published: Mapping[str, str] = field(default_factory=dict)
@@ -184,6 +189,10 @@ def _study(where: str, name: str, stated: Any) -> Study:
     smaller = stated.get("smaller", {})
     for data, fields in smaller.items():
         _known(f"{where}, smaller, {data}", fields, GRID_FIELDS)
+    for variant, method in product(variants.values(), grid.method):
+        if method in METHODS():
+            own = METHODS()[method].recipe_for("default").parameters
+            with_overrides(own, variant.parameters, f"{method} in {where}, variant {variant.name}")
     return Study(
         name=name,
         title=stated["title"],
@@ -240,6 +249,7 @@ def _variant(where: str, name: str, stated: Mapping[str, Any]) -> Variant:
         label=stated.get("label", "soft"),
         preset=stated.get("preset", "rd3"),
         protocol=stated.get("protocol", {}),
+        parameters=stated.get("parameters", {}),
         students=tuple(stated.get("students", ())),
         published=stated.get("published", {}),
         factors=frozenset(stated.get("factors", ())),

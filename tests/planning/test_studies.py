@@ -52,6 +52,20 @@ variants:
 """
 
 
+IMAGES = """
+title: Test
+source: own
+datasets: [imagenet1k]
+method: [noise]
+ipc: [1]
+student: [convnet2_w64]
+variants:
+  declared: {label: hard}
+  as declared: {label: hard, parameters: {sigma: 1.0}}
+  softer: {label: hard, parameters: {sigma: 0.25}}
+"""
+
+
 @pytest.fixture
 def text(request: pytest.FixtureRequest) -> str:
     """The study's file; tests name another one as an indirect parameter."""
@@ -113,6 +127,32 @@ def test_losses_optimisers_and_averages_come_through_recipes_as_stored(tiny: Tin
     assert kept["average"]["name"] == "paper:sre2l"
     assert "batch_rule" not in kept["average"]
     assert set(by_variant["CRLD"].inputs) == {"images", "dataset", "labels", "teacher"}
+
+
+@pytest.mark.parametrize("text", [IMAGES], indirect=True)
+def test_a_variants_own_parameters_make_images_of_its_own(tiny: Tiny, shipped: registry.Study) -> None:
+    """Three draws of softer noise and their trainings are new; what states the declared value is found."""
+    assert statuses(tiny, shipped) == ["done", "done", "missing"]
+    computed = tiny.make([(ASSET, "tiny|1")])
+    assert sorted(computed) == ["image_set"] * 3 + ["images/noise"] * 3 + ["training"] * 3
+    reference = tiny.store.read_reference(NAMESPACE, ASSET, "tiny|1")
+    assert reference is not None
+    images = {}
+    for name in ("declared", "as declared", "softer"):
+        training = tiny.store.lookup(reference.units[f"noise/score_convnet2_w64/{name}/hard/draw0/seed0"])
+        assert training is not None
+        images[name] = training.sources["images"]
+    assert images["declared"] == images["as declared"] != images["softer"]
+    assert statuses(tiny, shipped) == ["done"] * 3
+    # Beside noise's own images the study reads what those are made from.
+    upstream = {asset for asset, _ in with_upstream([(ASSET, "tiny|1")])}
+    assert upstream == {"dataset", "teacher", "noise/synthetic_images", ASSET}
+
+
+@pytest.mark.parametrize("text", [IMAGES.replace("  declared: {label: hard}\n", "")], indirect=True)
+def test_a_study_of_its_own_images_alone_does_without_the_methods(tiny: Tiny, shipped: registry.Study) -> None:
+    upstream = {asset for asset, _ in with_upstream([(ASSET, "tiny|1")])}
+    assert upstream == {"dataset", "teacher", ASSET}
 
 
 def test_a_study_is_planned_like_any_asset_and_left_alone_unless_asked_for(tiny: Tiny, shipped: registry.Study) -> None:
