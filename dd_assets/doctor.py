@@ -10,9 +10,12 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dd_assets.errors import DDError, InputError
+
+if TYPE_CHECKING:
+    from dd_assets.datasets.setting import Setting
 
 
 def examine() -> list[dict[str, Any]]:
@@ -25,6 +28,11 @@ def examine() -> list[dict[str, Any]]:
         ("executor", _executor),
         ("dagster instance", lambda: os.environ.get("DAGSTER_HOME") or ".dd/dagster (default)"),
         *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
+        *(
+            (f"generators of {entry.name}", lambda entry=entry: _generators(entry))  # type: ignore[misc]
+            for entry in settings().values()
+            if generator_folders(entry)
+        ),
     ]
     return [_row(name, check) for name, check in checks]
 
@@ -32,7 +40,8 @@ def examine() -> list[dict[str, Any]]:
 def examine_folder(folder: str, target: str | None) -> list[dict[str, Any]]:
     """One row per finding on a folder of images below DD_DATA_ROOT; with `target` a suggested setting is written there.
 
-    Raises InputError for another layout than <folder>/<split>/<class>, or where `target` exists.
+    None is written where a class has no readable image. Raises InputError for another layout than
+    <folder>/<split>/<class>, or where `target` exists.
     """
     from dd_assets.datasets.survey import as_yaml, rows, survey
 
@@ -40,11 +49,28 @@ def examine_folder(folder: str, target: str | None) -> list[dict[str, Any]]:
         raise InputError(f"{target} exists", "name a new file; nothing is written over")
     found = survey(os.environ.get("DD_DATA_ROOT", ""), folder)
     listed = [{"check": what, "ok": ok, "detail": detail} for what, ok, detail in rows(found)]
-    if target:
+    if target and found.empty:
+        detail = f"not written: no image in {', '.join(found.empty[:12])} → mend that, then run this again"
+        listed.append({"check": "setting", "ok": False, "detail": detail})
+    elif target:
         name = Path(folder).name.replace(" ", "_")
         Path(target).write_text(as_yaml(name, found), encoding="utf-8")
         listed.append({"check": "setting", "ok": True, "detail": f"{name}, written to {target}; set DD_DATASETS to it"})
     return listed
+
+
+def generator_folders(chosen: Setting) -> dict[str, str]:
+    """Field of the setting's `generators` to the folder from elsewhere that it names, as stated."""
+    stated = chosen.generators
+    recipes = {"small": stated.small, "text": stated.text}
+    encoders = {
+        f"{name}: text_encoder": recipe.text_encoder
+        for name, recipe in recipes.items()
+        if recipe and recipe.reads == "text"
+    }
+    folder = stated.pretrained.folder if stated.pretrained else ""
+    named = {"pretrained": folder, "language_model": stated.language_model, **encoders}
+    return {field: folder for field, folder in named.items() if folder}
 
 
 def _row(name: str, check: Callable[[], str]) -> dict[str, Any]:
@@ -81,6 +107,31 @@ def _executor() -> str:
 
     executor(store_root())
     return executor_name()
+
+
+def _generators(chosen: Setting) -> str:
+    """The folders named, once each holds its files; raises InputError for the first that does not."""
+    from dd_assets.diffusion.layout import generator_files
+    from dd_assets.diffusion.prompt_bank import model_files
+    from dd_assets.diffusion.text import encoder_files
+    from dd_assets.units.prompted import folder_path
+    from dd_resources.raw_data import RawData
+
+    raw, named = RawData(os.environ.get("DD_DATA_ROOT", "")), generator_folders(chosen)
+    for field, folder in named.items():
+        path = folder_path(raw, folder)
+        if not path.is_dir():
+            raise InputError(
+                f"generators, {field}: folder {path} does not exist",
+                "correct the setting, or download the folder (docs/generators.md)",
+            )
+        if field == "pretrained" and chosen.generators.pretrained is not None:
+            generator_files(path, chosen.generators.pretrained.variant)
+        elif field == "language_model":
+            model_files(path)
+        else:
+            encoder_files(path)
+    return ", ".join(f"{field} {folder}" for field, folder in named.items())
 
 
 def _dataset(name: str) -> str:

@@ -1,19 +1,21 @@
 """Errors a user can act on.
 
-Belongs here: one exception family whose text names the thing that is wrong and the remedy, in one line.
-Does not belong: programming errors (let those raise as they are) and anything that needs torch or Dagster.
+Belongs here: one exception family whose text names the thing that is wrong and the remedy, in one line, and that line
+for an error of somebody else's code. Does not belong: programming errors of our own (let those raise as they are) and
+anything that needs torch or Dagster.
 """
 
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 LONGEST = 2000
 """Characters of a problem, and of a remedy; of a longer one the middle is left out."""
 LONGEST_NAME = 200
 """Characters of an unknown name that a message repeats."""
-MOST_NAMES, NEAREST = 60, 6
+MOST_NAMES, NEAREST = 20, 6
 """A message lists all known names up to the first number, of more only the nearest."""
 
 
@@ -24,6 +26,20 @@ def _in_one_line(text: str) -> str:
     """
     line = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} … {line[-350:]}"
+
+
+def cause_in(package: str, error: BaseException) -> str:
+    """An error of somebody else's code as 'file:line: kind: text', the deepest line that a module of `package` ran.
+
+    Without the place where none of its modules had begun to run.
+    """
+    place, text = "", str(error)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith(package):
+            place = f"{frame.f_code.co_filename}:{line}"
+    if isinstance(error, SyntaxError):
+        place, text = f"{error.filename}:{error.lineno}", error.msg
+    return _in_one_line(": ".join(filter(None, (place, type(error).__name__, text))))
 
 
 class DDError(Exception):
@@ -46,17 +62,18 @@ class UnknownNameError(DDError):
     exit_code = 2
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """The error for `name`, with the nearest known names as the remedy."""
+    def of(cls, kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownNameError:
+        """The error for `name`, with the nearest known names as the remedy; more: what else helps."""
         known = sorted(known)
         close = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
+        more = f"; {more}" if more else ""
         shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
         if len(known) > MOST_NAMES:
             near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=NEAREST, cutoff=0.5)
             which = f"the nearest: {', '.join(near)}" if near else f"such as {', '.join(known[:NEAREST])}"
-            return cls(f"unknown {kind} {shown!r}", f"{hint}{len(known)} are known, {which}")
-        return cls(f"unknown {kind} {shown!r}", f"{hint}known: {', '.join(known)}")
+            return cls(f"unknown {kind} {shown!r}", f"{hint}{len(known)} are known, {which}{more}")
+        return cls(f"unknown {kind} {shown!r}", f"{hint}known: {', '.join(known)}{more}")
 
 
 class InputError(DDError):

@@ -6,6 +6,7 @@ Belongs here: rich tables and bars. Does not belong: deciding anything.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,41 +36,71 @@ def progress_bars() -> Iterator[Callable[[str], None]]:
 
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]], origin: Mapping[Target, str]) -> None:
-    """The leaderboard as a rich table: accuracy in percent, mean ± standard deviation over trainings."""
-    table = Table(title="Leaderboard", title_justify="left")
-    for name in ("dataset", "IPC", "label", "student", "#", "method"):
-        table.add_column(name)
-    for name in ("accuracy %", "best %", "RD3 %", "draws", "seeds", "synthesis s", "training s", "images", "labels"):
-        table.add_column(name, justify="right")
-    if origin:
-        table.add_column("origin")
-    group: tuple[Any, ...] | None = None
-    for row in rows:
-        if group not in (None, (row["dataset"], row["ipc"], row["label"], row["student"])):
-            table.add_section()
-        group = (row["dataset"], row["ipc"], row["label"], row["student"])
-        spread = "" if row["accuracy_std"] is None else f" ± {100 * row['accuracy_std']:.1f}"
-        asset = (f"{row['method']}/score_{row['student']}", f"{row['dataset']}|{row['ipc']}")
-        cells = [
-            row["dataset"],
-            str(row["ipc"]),
-            row["label"],
-            row["student"],
-            str(row["rank"] or "–"),
-            row["method"] if row["declared"] else f"{row['method']} (overridden)",
-            f"{100 * row['accuracy_mean']:.1f}{spread}",
-            f"{100 * row['best_mean']:.1f}",
-            "–" if row["published"] is None else f"{100 * row['published']:.1f}",
-            str(row["draws"]),
-            str(row["seeds"]),
-            f"{row['synthesis_seconds']:.1f}",
-            f"{row['training_seconds']:.1f}",
-            _bytes(row["image_bytes"]),
-            _bytes(row["label_bytes"]),
-        ]
-        table.add_row(*cells, *([origin.get(asset, "–")] if origin else []))
+    """A rich table per dataset, IPC, label mode and student; accuracy in percent, mean ± deviation over trainings."""
     # A leaderboard cut off at the terminal's edge is of no use: give it the width it needs when piped.
-    Console(width=None if Console().is_terminal else 180).print(table)
+    console = Console(width=None if Console().is_terminal else 180)
+
+    def group(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["dataset"], row["ipc"], row["label"], row["student"]
+
+    shown = [_cells(row, origin) for row in rows]
+    # The same columns for all groups, so that figures stand below one another.
+    unsaid = {name for name in SPARE if all(cells.get(name, "–") == "–" for cells in shown)}
+    columns = [name for name in (shown[0] if shown else ()) if name not in unsaid]
+    columns = fitting(columns, [[cells[name] for name in columns] for cells in shown], SPARE, console.width)
+    widths = {name: max(len(name), *(len(cells[name]) for cells in shown)) for name in columns}
+    for key, part in itertools.groupby(zip(rows, shown, strict=True), lambda pair: group(pair[0])):
+        dataset, ipc, label, student = key
+        table = Table(title=f"{dataset}, IPC {ipc}, {label} labels, {student}", title_justify="left")
+        for name in columns:
+            justify = "left" if name in ("#", "method", "origin") else "right"
+            table.add_column(name, justify=justify, no_wrap=True, min_width=widths[name])  # type: ignore[arg-type]
+        for _, cells in part:
+            table.add_row(*(cells[name] for name in columns))
+        console.print(table)
+
+
+SPARE = ("RD3 %", "labels", "images", "seeds", "draws", "training s", "origin", "best %", "synthesis s")
+"""Columns of the leaderboard that a narrow terminal does without, the first one first."""
+
+
+def _cells(row: Mapping[str, Any], origin: Mapping[Target, str]) -> dict[str, str]:
+    spread = "" if row["accuracy_std"] is None else f" ± {100 * row['accuracy_std']:.1f}"
+    asset = (f"{row['method']}/score_{row['student']}", f"{row['dataset']}|{row['ipc']}")
+    cells = {
+        "#": str(row["rank"] or "–"),
+        "method": row["method"] if row["declared"] else f"{row['method']} (overridden)",
+        "accuracy %": f"{100 * row['accuracy_mean']:.1f}{spread}",
+        "best %": f"{100 * row['best_mean']:.1f}",
+        "RD3 %": "–" if row["published"] is None else f"{100 * row['published']:.1f}",
+        "draws": str(row["draws"]),
+        "seeds": str(row["seeds"]),
+        "synthesis s": f"{row['synthesis_seconds']:.1f}",
+        "training s": f"{row['training_seconds']:.1f}",
+        "images": _bytes(row["image_bytes"]),
+        "labels": _bytes(row["label_bytes"]),
+    }
+    return {**cells, "origin": origin.get(asset, "–")} if origin else cells
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int, longest: int = 40
+) -> list[str]:
+    """The columns that a terminal of `width` characters shows without cutting a cell of up to `longest` of them.
+
+    What does not fit costs columns of `spare`, the first one first. rows: cells as shown, in the order of `columns`.
+    """
+    kept = list(columns)
+    needed = {
+        name: 3 + min(longest, max(len(name), *(len(row[place]) for row in rows)) if rows else len(name))
+        for place, name in enumerate(columns)
+    }
+    for name in spare:
+        if sum(needed[kept_name] for kept_name in kept) + 1 <= width:
+            break
+        if name in kept:
+            kept.remove(name)
+    return kept
 
 
 def _bytes(count: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.cli.common import show
+from dd_assets.terminal import fitting
 
 PROGRAM = [sys.executable, "-m", "dd_assets"]
 
@@ -75,6 +76,32 @@ def test_a_table_keeps_partitions_in_brackets(capsys: pytest.CaptureFixture[str]
     assert "None" not in printed
 
 
+def test_a_narrow_table_drops_what_it_can_spare_and_says_once_what_is_always_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    records = [{"dataset": "digits", "method": name, "reason": "waits for its teacher"} for name in ("rded", "sre2l")]
+    show(records, ("dataset", "method", "reason"), False, "Plan")
+    printed = capsys.readouterr().out
+    # 6, 6 and 21 characters with three of frame each are 43 with the last bar: all there.
+    assert "dataset digits" not in printed
+    monkeypatch.setenv("COLUMNS", "42")
+    show(records, ("dataset", "method", "reason"), False, "Plan")
+    printed = capsys.readouterr().out
+    assert "Plan (dataset digits)" in printed
+    assert "waits for its teacher" in printed
+    assert "…" not in printed
+
+
+def test_columns_that_a_width_cannot_hold_go_in_the_order_stated() -> None:
+    columns, rows = ["method", "best", "labels"], [["sre2l", "97.9", "115 kB"]]
+    # 6, 4 and 6 with three each and a last bar: 26.
+    assert fitting(columns, rows, ("labels", "best"), 26) == columns
+    assert fitting(columns, rows, ("labels", "best"), 25) == ["method", "best"]
+    assert fitting(columns, rows, ("labels", "best"), 12) == ["method"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -83,7 +110,7 @@ def test_a_table_keeps_partitions_in_brackets(capsys: pytest.CaptureFixture[str]
         (("sync", "--partition", "digits|7"), 3, "digits has no IPC '7'"),
         (("sync", "--select", "sre2l/score_resnet9000", "--partition", "digits|1"), 2, "score_resnet9000"),
         (("plan", "--select", "group:nonsense"), 2, "nonsense"),
-        (("discard", "0123"), 2, "0 recipes begin with '0123'"),
+        (("discard", "012345"), 2, "begins with '012345' → `dd-assets explain ASSET PARTITION`"),
         (("study", "rd3_table_66"), 2, "unknown study 'rd3_table_66' → did you mean 'rd3_table_6'?"),
         (("study", "rd3_table_3", "--ipc", "50"), 3, "rd3_table_3 has no cell for digits at IPC 50"),
         (("sync", "--force", "--queue", "--partition", "digits|1"), 3, "--force and --queue do not go together"),

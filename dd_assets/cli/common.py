@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +54,41 @@ def show(records: Sequence[dict[str, Any]], columns: Iterable[str], as_json: boo
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
-    columns = list(columns)
-    for column in columns:
-        table.add_column(column)
-    for record in records:
-        # As Text: a string's "[digits|10]" would be read as markup and vanish.
-        table.add_row(*(Text(_shown(record[column])) for column in columns))
+    from dd_assets.terminal import fitting
+
     # Cut-off columns are of no use in a pipe or a log: there the table takes the width it needs.
-    Console(width=None if Console().is_terminal else 160).print(table)
+    console = Console(width=None if Console().is_terminal else 160)
+    columns = list(columns)
+    rows = [[_shown(record[column]) for column in columns] for record in records]
+    values = {column: {row[place] for row in rows} for place, column in enumerate(columns)}
+    # What is the same in every row is said once, above, where the terminal is narrow.
+    same = [column for column in columns if len(rows) > 1 and len(values[column]) == 1]
+    kept = fitting(columns, rows, same, console.width)
+    said = [f"{column} {rows[0][columns.index(column)]}" for column in columns if column not in kept]
+    table = Table(title=f"{title} ({', '.join(said)})" if said else title, title_justify="left")
+    whole = _whole({column: max(map(len, (column, *values[column]))) for column in kept}, console.width)
+    for column in kept:
+        table.add_column(column, no_wrap=column in whole, overflow="ellipsis" if column in whole else "fold")
+    for row in rows:
+        # As Text: a string's "[digits|10]" would be read as markup and vanish.
+        table.add_row(*(Text(row[columns.index(column)]) for column in kept))
+    console.print(table)
+
+
+FOLDED = 14
+"""Characters that a folded column has at least."""
+
+
+def _whole(widths: Mapping[str, int], width: int) -> set[str]:
+    """The columns that are not folded: the narrowest, as many as leave the others some room in a terminal's width."""
+    whole: set[str] = set()
+    left = width - 1
+    for place, column in enumerate(ordered := sorted(widths, key=lambda name: widths[name])):
+        left -= widths[column] + 3
+        if left < (FOLDED + 3) * (len(ordered) - place - 1):
+            break
+        whole.add(column)
+    return whole
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ Belongs here: their options, closing lines and exit codes. Does not belong: list
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,18 @@ if TYPE_CHECKING:
     from dd_assets.planning.plan import Target
     from dd_assets.planning.sync import Outcome, Sync
     from dd_assets.planning.verify import VerifyResult
+    from dd_resources.store import ArtefactStore
 
 DEMO_METHODS = ("noise", "random", "rded", "sre2l")
 DEMO_IPC = (1, 10)
 DEMO_STUDENT = "convnet2_w64"
 REPORT = ".dd/report/leaderboard.html"
 WORDS = ("computed", "reused", "adopted", "blocked")
+"""What the closing line of a sync always counts; `refused` and `left` only where there are such."""
+BEGINNING = re.compile(r"[0-9a-f]{6,64}")
+"""As much of a recipe digest as `discard` takes: of fewer digits a typing error could mean another result."""
+SHOWN = 5
+"""Recipes that `discard` lists of those that begin alike."""
 
 
 @click.command()
@@ -70,10 +77,9 @@ def adopt(select: str | None, partitions: tuple[str, ...]) -> None:
 @click.argument("partition")
 def verify(asset: str, partition: str) -> None:
     """Recompute every unit of an asset partition in a fresh process and compare; nothing is changed."""
-    from dd_assets.planning.graph import Cell, stage
+    from dd_assets.planning.plan import target_of
 
-    Cell.of(partition)
-    _recompute([(stage(asset).asset, partition)], None, keep=False)
+    _recompute([target_of(asset, partition)], None, keep=False)
 
 
 def _recompute(targets: Sequence[Target], only: set[str] | None, keep: bool) -> None:
@@ -95,7 +101,9 @@ def _recompute(targets: Sequence[Target], only: set[str] | None, keep: bool) -> 
             if digest in done or (only is not None and manifest_path(digest) not in only):
                 continue
             result = done[digest] = verify_unit(engine.store, engine.raw, manifest, keep=keep)
-            click.echo(f"{asset} [{partition}] {key}: {_finding(result)}, {result.seconds:.1f} s")
+            click.echo(
+                f"{asset} [{partition}] {key}: {_finding(result)}, {result.seconds:.1f} s (recipe {digest[:12]})"
+            )
     different = [digest for digest, result in done.items() if not result.same]
     if different:
         kept = "both are kept, the first stays in use" if keep else "nothing was changed"
@@ -135,18 +143,35 @@ def gc(delete: bool, younger_than: float) -> None:
 
 
 @click.command()
-@click.argument("recipe")
-def discard(recipe: str) -> None:
-    """Forget one stored result by (the beginning of) its recipe digest, so that it is computed again."""
+@click.argument("recipes", nargs=-1, required=True)
+def discard(recipes: tuple[str, ...]) -> None:
+    """Forget stored results by (the beginning of) their recipe digests, so that they are computed again."""
     store = opened_store()
-    found = [path.rsplit("/", 1)[-1][:-5] for path in store.list(f"manifests/{recipe[:2]}")]
-    found = [digest for digest in found if digest.startswith(recipe)]
-    if len(found) != 1:
-        raise UnknownNameError(f"{len(found)} recipes begin with {recipe!r}", "give more digits of one digest")
-    manifest = store.lookup(found[0])
-    if manifest is not None:
-        store.discard(manifest)
-        click.echo(f"discarded {manifest.label or manifest.recipe['unit']} ({found[0][:12]})")
+    # All are found before the first goes.
+    for digest in dict.fromkeys([_stored_recipe(store, recipe) for recipe in recipes]):
+        manifest = store.lookup(digest)
+        if manifest is not None:
+            store.discard(manifest)
+            click.echo(f"discarded {manifest.label or manifest.recipe['unit']} ({digest[:12]})")
+
+
+def _stored_recipe(store: ArtefactStore, beginning: str) -> str:
+    """The one recipe digest in the store that begins so; raises UnknownNameError."""
+    if not BEGINNING.fullmatch(beginning):
+        raise UnknownNameError(
+            f"{beginning!r} is not the beginning of a recipe digest", "give 6 to 64 of its digits, 0 to 9 and a to f"
+        )
+    stored = (path.rsplit("/", 1)[-1].removesuffix(".json") for path in store.list(f"manifests/{beginning[:2]}"))
+    found = [digest for digest in stored if digest.startswith(beginning)]
+    if not found:
+        raise UnknownNameError(
+            f"no recipe in the store at {store.root} begins with {beginning!r}",
+            "`dd-assets explain ASSET PARTITION` and `verify` show recipes",
+        )
+    if len(found) > 1:
+        shown = ", ".join(digest[:16] for digest in found[:SHOWN])
+        raise UnknownNameError(f"{len(found)} recipes begin with {beginning!r}: {shown}", "give more digits of one")
+    return found[0]
 
 
 @click.command()
@@ -235,7 +260,7 @@ def _queue(targets: Sequence[Target]) -> None:
 
 def _closing(outcome: Outcome) -> None:
     words = ", ".join(f"{outcome.count(word)} {word}" for word in WORDS)
-    words += f", {outcome.count('left')} left" if outcome.count("left") else ""
+    words += "".join(f", {outcome.count(word)} {word}" for word in ("refused", "left") if outcome.count(word))
     click.echo(f"{words}; {outcome.heavy_calls} heavy calls")
 
 

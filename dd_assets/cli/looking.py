@@ -25,9 +25,12 @@ from dd_assets.cli.common import (
     targets_of,
 )
 from dd_assets.errors import InputError
+from dd_assets.machine import machine_error
 
 if TYPE_CHECKING:
-    from dd_assets.planning.plan import Target
+    from collections.abc import Sequence
+
+    from dd_assets.planning.plan import Row, Target
 
 
 @click.command()
@@ -125,7 +128,7 @@ def doctor(folder: str | None, target: str | None, as_json: bool) -> None:
 @as_json_option
 @click.option("--publish", "to_ui", is_flag=True, help="Also report an up_to_date check per partition to the UI.")
 def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: bool) -> None:
-    """What is fresh, missing, stale, pending or blocked, without computing anything."""
+    """What is fresh, missing, stale, pending, blocked or refused, without computing anything."""
     from dataclasses import asdict
 
     from dd_assets.planning.plan import Planner
@@ -133,8 +136,15 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
 
     planner = Planner(looking_engine(), NAMESPACE)
     found = [planner.visit(target) for target in targets_of(select, partitions)]
-    columns = ("asset", "partition", "status", "reason", "seconds_estimate", "bytes_estimate")
-    show([asdict(row) for row in found], columns, as_json, "Plan")
+    if as_json:
+        show([asdict(row) for row in found], (), True, "Plan")
+    else:
+        records = [
+            asdict(row) | {"seconds_estimate": _seconds(row), "bytes_estimate": _megabytes(row)} for row in found
+        ]
+        columns = ("asset", "partition", "status", "reason", "seconds_estimate", "bytes_estimate")
+        show(records, columns, False, "Plan")
+        click.echo(_totals(found))
     if to_ui:
         dagster_home()
         import dagster as dg
@@ -145,24 +155,50 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
             publish(instance, found)
 
 
+def _seconds(row: Row) -> str | None:
+    return None if row.seconds_estimate is None else f"{row.seconds_estimate:.1f} s"
+
+
+def _megabytes(row: Row) -> str | None:
+    return None if row.bytes_estimate is None else f"{row.bytes_estimate / 1e6:.1f} MB"
+
+
+def _totals(rows: Sequence[Row]) -> str:
+    """How many rows have each status, and what those to compute are estimated to cost."""
+    from dd_assets.planning.plan import STATUSES, UNMADE
+
+    counts = ", ".join(f"{sum(row.status == status for row in rows)} {status}" for status in STATUSES)
+    unmade = [row for row in rows if row.status in UNMADE]
+    if not unmade:
+        return counts
+    known = [row for row in unmade if row.seconds_estimate is not None]
+    if not known:
+        return f"{counts}; nothing is known yet of what it takes to compute {len(unmade)}"
+    seconds, size = (sum(row.seconds_estimate or 0.0 for row in known), sum(row.bytes_estimate or 0 for row in known))
+    cost = f"{seconds:.1f} s of one process and {size / 1e6:.1f} MB"
+    return f"{counts}; to compute: about {cost}, as far as known ({len(known)} of {len(unmade)})"
+
+
 @click.command()
 @click.argument("asset")
 @click.argument("partition")
 def explain(asset: str, partition: str) -> None:
-    """Why an asset partition is, or is not, up to date, followed through its inputs."""
+    """Why an asset partition is, or is not, up to date, followed through its inputs, and the recipes it is made by."""
     from dd_assets.planning.explain import kept_beside
-    from dd_assets.planning.graph import stage
-    from dd_assets.planning.plan import Planner, with_upstream
+    from dd_assets.planning.plan import Planner, target_of, with_upstream
     from dd_assets.planning.verify import own_recipes
     from dd_resources.injection import NAMESPACE
 
     planner = Planner(looking_engine(), NAMESPACE)
-    for target in with_upstream([(stage(asset).asset, partition)]):
+    store = planner.engine.store
+    for target in with_upstream([target_of(asset, partition)]):
         row = planner.visit(target)
         click.echo(f"{row.status:<8} {row.asset} [{row.partition}]{': ' if row.reason else ''}{row.reason}")
-        reference = planner.engine.store.read_reference(NAMESPACE, *target)
+        reference = store.read_reference(NAMESPACE, *target) or planner.found.get(target)
         if reference is not None:
-            for line in kept_beside(planner.engine.store, own_recipes(planner.engine.store, reference).values()):
+            recipes = own_recipes(store, reference)
+            click.echo(f"{'':<8} recipes: {', '.join(f'{key} {digest[:12]}' for key, digest in recipes.items())}")
+            for line in kept_beside(store, recipes.values()):
                 click.echo(f"{'':<8} {line}")
 
 
@@ -175,7 +211,10 @@ def leaderboard(as_json: bool, html: str | None) -> None:
 
 
 def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str]) -> None:
-    """Print the leaderboard, with how each score came about if that is known, and write the page if asked for."""
+    """Print the leaderboard, with how each score came about if that is known, and write the page if asked for.
+
+    Raises InputError where the page cannot be written.
+    """
     from dd_assets.report.contents import gather
     from dd_assets.report.leaderboard import leaderboard_rows
     from dd_assets.terminal import leaderboard_table
@@ -186,13 +225,28 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
     rows = leaderboard_rows(store, NAMESPACE)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
-    else:
+    elif rows:
         leaderboard_table(rows, origin)
+    if not rows:
+        remedy = "set DD_STORE to the store that has some, or make some with `dd-assets demo`"
+        click.echo(f"the store at {store.root} has no scores → {remedy}", err=as_json)
     if html:
         path = Path(html).absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(store, gather(store, NAMESPACE, rows)), encoding="utf-8")
+        _write(path, page(store, gather(store, NAMESPACE, rows)))
         click.echo(f"HTML page: {path}", err=as_json)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        if machine_error(error) is not None:
+            raise
+        raise InputError(
+            f"the page cannot be written to {path}: {error.strerror or error}",
+            "name a file in a folder that you may write to",
+        ) from error
 
 
 @click.command()

@@ -55,13 +55,16 @@ def _chosen(found: list[Contest], field: str, value: str | None) -> list[Contest
 
 
 def _print(result: Comparison) -> None:
+    from dd_assets.report.statistics import MIN_PAIRS
+
     click.echo(f"\n{result.contest.title}")
     for sentence in result.words:
         click.echo(sentence)
     show([_record(entry) for entry in result.standings], COLUMNS, False, "")
     click.echo(
-        "Points of accuracy. In brackets: 95 % interval, then Holm's adjusted p. Draw, seed, images, rest: standard\n"
-        "deviation of one run's accuracy due to each; with one seed per draw, seed holds both."
+        "Points of accuracy. In brackets: 95 % interval, then Holm's adjusted p; *: beyond noise, with\n"
+        f"{MIN_PAIRS} runs or more. Draw, seed, images, rest: standard deviation of one run's accuracy due to\n"
+        "each; with one seed per draw, seed holds both."
     )
 
 
@@ -70,7 +73,7 @@ def _record(entry: Standing) -> dict[str, Any]:
     parts = entry.split.deviations()
     return {
         "#": entry.rank,
-        "ranks": f"{entry.ranks[0]}-{entry.ranks[1]}",
+        "ranks": f"{entry.ranks[0]}-{entry.ranks[1]}" if entry.ranked else "–",
         "method": entry.method,
         "accuracy %": f"{100 * entry.accuracy:.1f}{spread}",
         "to the best": _gap(entry.against_best, -1),
@@ -101,12 +104,17 @@ def _points(value: float | None) -> str:
 @click.option("--embedding/--no-embedding", default=True, help="Bring the t-SNE of all image sets up to date first.")
 def report(folder: Path, embedding: bool) -> None:
     """Write the whole report, HTML, Markdown and CSV, to a folder; index.html opens from disk, without a network."""
-    from dd_assets.report.site import write_site
+    from dd_assets.report.leaderboard import score_references
+    from dd_assets.report.site import check_writable, write_site
     from dd_resources.injection import NAMESPACE
 
+    check_writable(folder)
     if embedding:
         _embed()
-    written = write_site(opened_store(), NAMESPACE, folder)
+    store = opened_store()
+    written = write_site(store, NAMESPACE, folder)
+    if next(score_references(store, NAMESPACE), None) is None:
+        click.echo(f"no score in store {store.root}, so its tables are empty → run `dd-assets sync`, or check DD_STORE")
     click.echo(f"{len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.1f} MB")
     click.echo(f"HTML page: {(folder / 'index.html').absolute()}")
 

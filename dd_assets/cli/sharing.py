@@ -38,12 +38,18 @@ def export(
     with_test: bool,
 ) -> None:
     """Write a distilled set as plain files: images, soft labels, a dataset card, an example that trains from them."""
+    from dd_assets.methods.registry import method as known_method
     from dd_assets.planning.cells import Cell
     from dd_assets.sharing.export import export as write
+    from dd_assets.sharing.export import require_writable
+
+    known_method(method)
+    chosen = Cell.of(f"{dataset}|{ipc}").setting
+    require_writable(folder, layout)
+    # Only now: these take seconds to import.
     from dd_assets.sharing.library import Library
     from dd_resources.raw_data import RawData
 
-    chosen = Cell.of(f"{dataset}|{ipc}").setting
     library = Library()
     training = library.training(method, dataset, ipc, student or chosen.students[0], label=label, seed=seed)
     test = None
@@ -111,7 +117,11 @@ def _assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text} assigns nothing", "write it as name=value")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        problem = f"--set {text} is not valid YAML: {' '.join(str(error).split())}"
+        raise InputError(problem, "write a number, a word or [a, list]") from error
 
 
 COMMANDS = (export, transfer, new_method, check_method)

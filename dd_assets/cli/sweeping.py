@@ -7,6 +7,7 @@ Belongs here: its options and output. Does not belong: proposals and halving (dd
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ def sweep(
 
     if minutes <= 0 or proposals < 1:
         raise InputError(f"--minutes {minutes}, --proposals {proposals}", "give positive numbers")
+    if target:
+        _check_new(target)
     base = Cell.of(f"{dataset}|{ipc}").setting
     chosen = base.student(student or base.students[0])
     engine = _engine()
@@ -89,8 +92,6 @@ def sweep(
 
 
 def _engine() -> Any:
-    import os
-
     from dd_assets.planning.engine import Engine
     from dd_resources.compute import Compute
     from dd_resources.raw_data import RawData
@@ -189,11 +190,18 @@ def _text(values: list[float]) -> str:
     return f"{100 * _mean(values):.1f}{spread}"
 
 
+def _check_new(target: Path) -> None:
+    """Raise InputError unless a file of that name can be made."""
+    if target.exists():
+        raise InputError(f"{target} exists", "name a new file; nothing is written over")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{target.parent} is no folder that can be written to", "name a file in one that can")
+
+
 def _write(target: Path, best: Candidate) -> None:
     import yaml
 
-    if target.exists():
-        raise InputError(f"{target} exists", "name a new file; nothing is written over")
+    _check_new(target)
     stated = {"name": f"{best.method.name}_swept", "base": best.method.name, "parameters": dict(best.overrides)}
     target.write_text(f"# recipe file\n{yaml.safe_dump(stated, sort_keys=False)}", "utf-8")
     click.echo(f"recipe file: {target}")

@@ -91,16 +91,21 @@ def _parsed(path: Path) -> Any:
         """Plain YAML that refuses a key written twice, where PyYAML would keep the last silently."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = [key for key, count in Counter(map(str, keys)).items() if count > 1]
-            if twice:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {twice[0]!r} is written twice", node.start_mark
-                )
+            lines: dict[str, int] = {}
+            for written, _ in node.value:
+                key, line = str(self.construct_object(written, deep=True)), written.start_mark.line + 1
+                if key in lines:
+                    raise InputError(
+                        f"{path}, line {line}: key {key!r} is written twice, first in line {lines[key]}",
+                        "remove one of the two",
+                    )
+                lines[key] = line
             return super().construct_mapping(node, deep)
 
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader) or {}
+        # From an open file, so that PyYAML names it; of a text it would say "<unicode string>".
+        with path.open(encoding="utf-8") as stream:
+            return yaml.load(stream, Loader) or {}
     # Besides its own errors PyYAML lets out what int() and datetime raise, such as for 2001-99-99.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
@@ -123,8 +128,11 @@ def _setting(where: str, name: str, fields: Any) -> Setting:
         raise InputError(f"{where} lacks {', '.join(lacking)}", "add them or name a base; see docs/datasets.md")
     try:
         return _build(where, name, merged)
-    except DDError:
-        raise
+    except DDError as error:
+        if where in error.problem:
+            raise
+        # Registries of methods, networks and generators know neither the file nor the setting that names an entry.
+        raise type(error)(f"{where}: {error.problem}", error.remedy) from error
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"{where}: {error}", SEE) from error
 

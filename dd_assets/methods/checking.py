@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, cause_in
 from dd_assets.methods.contract import Facts, Method, with_overrides
 from dd_assets.methods.request import Request, Synthesis, SyntheticImages
 
@@ -40,6 +41,10 @@ class Finding:
 
 class _Interrupted(Exception):
     """The checkpoint place ends the synthesis here."""
+
+
+class _BreachError(Exception):
+    """What a synthesis did that leaves nothing to compare: it raised, or returned something else than images."""
 
 
 class _Place:
@@ -63,8 +68,9 @@ def check_method(method: Method, overrides: Mapping[str, Any] | None = None) -> 
     """Every check of the contract on three made-up classes of 16 px and untrained networks; about the cost of six
     syntheses of six images, so give `overrides` (fewer iterations) to a method that takes long.
 
-    Raises InputError for a method that reads what cannot be made up here (statistics, priors, generators, other
-    methods' images), UnknownNameError for an override that is no parameter.
+    A method that does not run, or returns images of another shape, is asked nothing further. Raises InputError for one
+    that reads what cannot be made up here (statistics, priors, generators, other methods' images), UnknownNameError for
+    an override that is no parameter.
     """
     parameters = with_overrides(method.recipe_for("default").parameters, overrides or {}, method.name)
     unmet = [name for name in method.needs.names() if name not in MAKES]
@@ -75,10 +81,12 @@ def check_method(method: Method, overrides: Mapping[str, Any] | None = None) -> 
             "check it by tests of its own, as tests/methods does for the methods here",
         )
     bench = _Bench(method, parameters)
-    checks: tuple[Callable[[], Finding], ...] = (
-        bench.declaration,
-        bench.light,
-        bench.shape,
+    found = [bench.declaration(), bench.light()]
+    for check in (bench.runs, bench.shape):
+        found.append(_outcome(check))
+        if not found[-1].passed:
+            return found
+    further: tuple[Callable[[], Finding], ...] = (
         bench.order,
         bench.repeatable,
         bench.own_randomness,
@@ -87,7 +95,14 @@ def check_method(method: Method, overrides: Mapping[str, Any] | None = None) -> 
         bench.resume,
         bench.inputs_unchanged,
     )
-    return [check() for check in checks]
+    return found + [_outcome(check) for check in further]
+
+
+def _outcome(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except _BreachError as breach:
+        return _finding(check.__name__, [str(breach)], "")
 
 
 class _Bench:
@@ -95,8 +110,6 @@ class _Bench:
 
     def __init__(self, method: Method, parameters: Any) -> None:
         self.method, self.parameters = method, parameters
-        module, _, function = method.synthesis.partition(":")
-        self.synthesise: Synthesis = getattr(import_module(module), function)
         pixels = randomness.integers(256, CLASSES * PER_CLASS * SIZE**2 * CHANNELS, 0, "check", "images")
         images = pixels.astype(np.uint8).reshape(-1, SIZE, SIZE, CHANNELS)
         self.train = ImageArrays(images, np.repeat(np.arange(CLASSES), PER_CLASS))
@@ -111,10 +124,14 @@ class _Bench:
             committee=tuple(getattr(parameters, "pool", ())) or ("first", "second"),
         )
         self.networks: list[Any] = []
-        self.usual = self.run()
+
+    @cached_property
+    def usual(self) -> SyntheticImages:
+        """What the request that all others are compared with gives."""
+        return self.run()
 
     def run(self, first: int = 0, last: int = IPC, seed: int = 0, place: Any = None) -> SyntheticImages:
-        """The method's images of IPC indices first to last - 1."""
+        """The method's images of IPC indices first to last - 1; raises _BreachError where there are none."""
         request = Request(
             facts=self.facts,
             parameters=self.parameters,
@@ -127,7 +144,21 @@ class _Bench:
             committee=lambda: {name: self._network(number) for number, name in enumerate(self.facts.committee)},
             checkpoints=place or _Place(interrupt=False),
         )
-        return self.synthesise(request)
+        module, _, function = self.method.synthesis.partition(":")
+        try:
+            synthesise: Synthesis = getattr(import_module(module), function)
+            made = synthesise(request)
+        except _Interrupted:
+            raise
+        except Exception as error:
+            # Somebody else's code may raise anything.
+            raise _BreachError(cause_in(module.rpartition(".")[0], error)) from error
+        if not isinstance(made, SyntheticImages):
+            raise _BreachError(f"{self.method.synthesis} returns {_kind(made)}, not SyntheticImages")
+        for name, values in {"images": made.images, "labels": made.labels, **made.columns}.items():
+            if not isinstance(values, np.ndarray):
+                raise _BreachError(f"{name} is {_kind(values)}, not a NumPy array")
+        return made
 
     def _network(self, seed: int) -> Any:
         from dd_assets.models.architectures import build_model
@@ -138,7 +169,7 @@ class _Bench:
         return made
 
     def declaration(self) -> Finding:
-        """Texts are there, parameters survive JSON, a small cell is not refused."""
+        """Texts are there, parameters survive JSON."""
         empty = [n for n in ("title", "paper", "code", "differs", "summary") if not getattr(self.method, n).strip()]
         wrong = [f"{name} is empty" for name in empty]
         for data, recipe in self.method.recipes.items():
@@ -147,9 +178,6 @@ class _Bench:
                 wrong.append(f"the parameters for {data} change in JSON")
             if not recipe.source.strip():
                 wrong.append(f"the recipe for {data} names no source")
-        reason = self.method.reason_against(self.parameters, self.facts, IPC)
-        if reason:
-            wrong.append(f"IPC {IPC} of {PER_CLASS} images is refused: {reason}")
         return _finding("declaration", wrong, f"{len(self.method.recipes)} recipes")
 
     def light(self) -> Finding:
@@ -160,6 +188,17 @@ class _Bench:
         wrong = [f"importing {module} brings in {done.stdout.strip()}"] if done.stdout.strip() else []
         wrong += [f"importing {module} fails: {done.stderr.strip().splitlines()[-1]}"] if done.returncode else []
         return _finding("light_recipe", wrong, f"{module} imports nothing heavy")
+
+    def runs(self) -> Finding:
+        """A small cell is not refused, and the synthesis returns images."""
+        try:
+            reason = self.method.reason_against(self.parameters, self.facts, IPC)
+        except Exception as error:
+            # `refuse` is the method's own.
+            raise _BreachError(cause_in(self.method.refuse.__module__, error)) from error
+        if reason:
+            return _finding("runs", [f"IPC {IPC} of {PER_CLASS} images per class is refused: {reason}"], "")
+        return _finding("runs", [], f"{len(self.usual.images)} images")
 
     def shape(self) -> Finding:
         """uint8 (rows, size, size, channels), and columns of as many rows."""
@@ -202,7 +241,10 @@ class _Bench:
     def draws(self) -> Finding:
         """More than one draw is declared only where the seed makes a difference."""
         alike = np.array_equal(self.run(seed=1).images, self.usual.images)
-        wrong = [f"{self.method.draws} draws are declared, but another seed gives the same images"]
+        wrong = [
+            f"{self.method.draws} draws are declared, but another seed gives the same images: declare draws=1, or check"
+            f" with parameters (--set) that leave a choice among {PER_CLASS} images per class"
+        ]
         return _finding("draws", wrong if alike and self.method.draws > 1 else [], f"{self.method.draws} declared")
 
     def shards(self) -> Finding:
@@ -238,6 +280,8 @@ class _Bench:
         return _finding("inputs_unchanged", wrong, "real images and networks are as they were")
 
     def _same(self, check: str, other: SyntheticImages, what: str) -> Finding:
+        if other.images.shape != self.usual.images.shape:
+            return _finding(check, [f"{what} differ in shape: {self.usual.images.shape}, {other.images.shape}"], "")
         count = int((self.usual.images != other.images).any(axis=(1, 2, 3)).sum())
         return _finding(
             check, [f"{what} differ in {count} of {len(other.images)} images"] if count else [], "same bits"
@@ -249,6 +293,10 @@ def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _finding(check: str, wrong: list[str], otherwise: str) -> Finding:

@@ -10,16 +10,17 @@ names (dd_assets/sweeps/compositions.py).
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import os
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from dd_assets import methods as package
-from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.errors import InputError, UnknownNameError, cause_in
 from dd_assets.methods.contract import Method
 
 GROUP = "dd_assets.methods"
@@ -34,18 +35,55 @@ def _declared() -> Iterator[tuple[str, object]]:
             yield recipe, getattr(loaded, "METHOD", None)
             yield from ((recipe, other) for other in getattr(loaded, "VARIANTS", ()))
     for entry in entry_points(group=GROUP):
-        yield f"entry point {entry.name} = {entry.value}", entry.load()
+        yield _origin(entry), _load(entry)
+
+
+def _origin(entry: EntryPoint) -> str:
+    owner = f" of {entry.dist.name}" if entry.dist else ""
+    return f"entry point {entry.name} = {entry.value}{owner}"
+
+
+def _load(entry: EntryPoint) -> object:
+    """What an entry point names; raises InputError with the file, the line and the error of a package that is wrong."""
+    try:
+        return entry.load()
+    except Exception as error:
+        # Somebody else's module may raise anything when it is imported.
+        cause = cause_in(entry.value.partition(":")[0].partition(".")[0], error)
+        owner = entry.dist.name if entry.dist else "its package"
+        raise InputError(f"{_origin(entry)} cannot be loaded: {cause}", f"correct it, or uninstall {owner}") from error
+
+
+def _require_recipes(origin: str, declared: Method) -> None:
+    """Raise InputError for recipes without the default one, or whose parameters are no instance of a dataclass."""
+    if not isinstance(declared.recipes, Mapping) or "default" not in declared.recipes:
+        raise InputError(
+            f"{origin}: method {declared.name!r} has no recipe 'default'",
+            'write recipes={"default": Recipe(...)}; it serves every dataset without one of its own',
+        )
+    for data, recipe in declared.recipes.items():
+        given = getattr(recipe, "parameters", None)
+        if not dataclasses.is_dataclass(given) or isinstance(given, type):
+            raise InputError(
+                f"{origin}: recipe {data!r} of method {declared.name!r} has no parameters",
+                "write Recipe(parameters=Parameters(...), source=...) with a frozen dataclass Parameters",
+            )
 
 
 @cache
 def METHODS() -> dict[str, Method]:  # a constant in all but the time at which it is read
-    """Every method by name, sorted; raises InputError where a declaration is not a Method or a name is taken."""
+    """Every method by name, sorted.
+
+    Raises InputError where a plug-in cannot be imported, a declaration is not a Method or lacks recipes, or a name is
+    taken.
+    """
     found: dict[str, Method] = {}
     origins: dict[str, str] = {}
 
     def add(origin: str, declared: object) -> None:
         if not isinstance(declared, Method):
             raise InputError(f"{origin} declares no Method", "export METHOD = Method(...) from its recipe.py")
+        _require_recipes(origin, declared)
         if declared.name in found:
             raise InputError(
                 f"{origin} declares method {declared.name!r}, which {origins[declared.name]} already does",
@@ -68,5 +106,6 @@ def method(name: str) -> Method:
     """The method of that name; raises UnknownNameError."""
     known = METHODS()
     if name not in known:
-        raise UnknownNameError.of("method", name, known)
+        own = "one of your own is known after `pip install -e FOLDER`"
+        raise UnknownNameError.of("method", name, known, f"`dd-assets methods` lists them; {own}")
     return known[name]

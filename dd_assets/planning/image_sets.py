@@ -18,7 +18,7 @@ from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.influence import INFLUENCE, influence_inputs
 from dd_assets.planning.memory import memory_each, require_fit
 from dd_assets.planning.scoring import scored_draws
-from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.planning.unit import Manifest, Reference, require_usable
 from dd_assets.units import dataset, image_set, images
 
 
@@ -96,7 +96,7 @@ def made_sets(
 ) -> dict[str, Manifest]:
     """The image sets of a cell that can apply: of its first `draws` draws, by default of all.
 
-    Raises InputError where a missing shard would not fit into memory.
+    Raises InputError where a missing shard would not fit into memory, VerdictError where a shard may not be used.
     """
     given = image_inputs(method, parameters, facts, inputs, engine)
     per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)[:draws]
@@ -106,11 +106,11 @@ def made_sets(
         samples = samples_of(method, parameters, inputs, engine)
         needed = peak_of(method, parameters, facts, cell.ipc, cell.setting, samples)
         require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
-    shards = iter(engine.run(wanted))
+    made = engine.run(wanted)
+    require_usable(made)
+    shards = iter(made)
     label, sets = f"{method.name}/synthetic_images {cell.partition}", {}
     for draw, units in enumerate(per_draw):
         parts = [next(shards) for _ in units]
-        for part in parts:
-            part.require_usable()
         sets[f"draw{draw}"] = image_set.plan(parts, cell.setting.classes, cell.ipc, draw, label)
     return run_named(sets, engine)

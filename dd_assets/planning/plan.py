@@ -12,6 +12,7 @@ from typing import Any
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS
+from dd_assets.errors import DDError, InputError, UnknownNameError, VerdictError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import STUDIES, declared_parameters
@@ -28,19 +29,28 @@ from dd_assets.planning.generators import (
     without_centroids,
     without_generator,
 )
-from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.graph import Cell, Stage, stage, stages
 from dd_assets.planning.influence import INFLUENCE
-from dd_assets.planning.unit import Manifest, Reference, Unit
+from dd_assets.planning.unit import Manifest, Reference, Unit, require_usable
 from dd_assets.units import dataset
 from dd_assets.units.surrogate import without_surrogate
 
 Target = tuple[str, str]
 """(asset, partition key)."""
+STATUSES = ("fresh", "missing", "stale", "pending", "blocked", "refused")
+UNMADE = ("missing", "stale", "pending")
+"""What a sync would compute."""
+REFUSALS = (InputError, UnknownNameError, VerdictError)
+"""What is wrong with one partition alone; another error, such as of the store, ends the whole plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One asset partition's status: fresh, missing, stale, pending (below something not fresh) or blocked."""
+    """One asset partition's status.
+
+    fresh, missing, stale, pending (below something not fresh), blocked (it can never apply) or refused (its inputs or
+    what was made of them may not be used, or it waits for such).
+    """
 
     asset: str
     partition: str
@@ -65,6 +75,8 @@ class Planner:
     rows: dict[Target, Row] = field(default_factory=dict)
     missing: dict[Target, Sequence[Unit]] = field(default_factory=dict)
     """Units to compute of targets whose inputs are complete, as far as they can be known before the first is there."""
+    refusals: dict[Target, DDError] = field(default_factory=dict)
+    """Why targets are refused; of one that waits for another, that one's error."""
     _costs: dict[str, tuple[float, float] | None] = field(default_factory=dict)
 
     def visit(self, target: Target) -> Row:
@@ -82,7 +94,11 @@ class Planner:
                 inputs[name] = self.found[upstream]
             elif row.status != "blocked" or name not in stage.optional:
                 waiting.append(upstream)
-        row = self._row(stage, cell, inputs, waiting)
+        try:
+            row = self._row(stage, cell, inputs, waiting)
+        except REFUSALS as error:
+            self.refusals[target] = error
+            row = Row(asset=asset, partition=partition, status="refused", reason=str(error))
         self.rows[target] = row
         return row
 
@@ -92,6 +108,7 @@ class Planner:
             self.rows.pop(target, None)
             self.found.pop(target, None)
             self.missing.pop(target, None)
+            self.refusals.pop(target, None)
 
     def _row(self, stage: Stage, cell: Cell, inputs: Mapping[str, Reference], waiting: Sequence[Target]) -> Row:
         def row(status: str, reason: str, cost: tuple[float, float] | None = None) -> Row:
@@ -102,16 +119,21 @@ class Planner:
                 reason=reason,
                 seconds_estimate=round(cost[0], 1) if cost else None,
                 bytes_estimate=round(cost[1]) if cost else None,
-                memory_estimate=self._memory(stage, cell) if status in ("missing", "stale", "pending") else None,
+                memory_estimate=self._memory(stage, cell) if status in UNMADE else None,
             )
 
         blocked = self.blocked_reason(stage, cell)
         if blocked:
             return row("blocked", blocked)
+        refused = [target for target in waiting if target in self.refusals]
+        if refused:
+            self.refusals[(stage.asset, cell.partition)] = self.refusals[refused[0]]
+            return row("refused", f"waits for {_named(refused)}, refused")
         previous = self.engine.store.read_reference(self.namespace, stage.asset, cell.partition)
         if waiting:
-            names = ", ".join(f"{asset} [{partition}]" for asset, partition in waiting)
-            return row("pending" if previous else "missing", f"waits for {names}", self._whole_cost(stage, cell))
+            return row(
+                "pending" if previous else "missing", f"waits for {_named(waiting)}", self._whole_cost(stage, cell)
+            )
         try:
             reference = stage.resolve(cell, inputs, self.engine)
         except MissingUnits as missing:
@@ -119,7 +141,11 @@ class Planner:
             if previous is None:
                 return row("missing", f"units to compute: {len(missing.units)}", self._whole_cost(stage, cell))
             return row("stale", self._why(stage, cell, previous, missing.units), self._whole_cost(stage, cell))
+        # Found all the same: of several units what is below may use the others.
         self.found[(stage.asset, cell.partition)] = reference
+        require_usable(
+            manifest for digest in reference.units.values() if (manifest := self.engine.store.lookup(digest))
+        )
         if previous is None:
             return row("missing", "complete in the store, not yet adopted", (0.0, 0.0))
         if previous.content != reference.content or previous.recipe != reference.recipe:
@@ -227,6 +253,22 @@ class Planner:
         if stage.asset == INFLUENCE:
             return without_surrogate(cell.setting)
         return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else stage.blocked(cell)
+
+
+def _named(targets: Iterable[Target]) -> str:
+    return ", ".join(f"{asset} [{partition}]" for asset, partition in targets)
+
+
+def target_of(asset: str, partition: str) -> Target:
+    """The asset partition of that name; raises UnknownNameError for an unknown part, InputError if both do not fit."""
+    below = [name for name in stages() if name.startswith(f"{asset}/")]
+    if asset not in stages() and below:
+        raise UnknownNameError(f"unknown asset {asset!r}", f"its assets are {', '.join(below)}")
+    space, chosen = stage(asset).space, Cell.of(partition).setting
+    if (space == "dataset") == ("|" in partition):
+        like = chosen.name if space == "dataset" else f"{chosen.name}|{chosen.ipc[0]}"
+        raise InputError(f"{asset} has no partition {partition!r}", f"its partitions are like '{like}'")
+    return asset, partition
 
 
 def partitions_of(stage: Stage, entry: Setting) -> list[str]:

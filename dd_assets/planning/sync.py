@@ -18,7 +18,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._utils.error import SerializableErrorInfo
 
-from dd_assets.errors import DDError, InputError
+from dd_assets.errors import DDError, InputError, VerdictError
 from dd_assets.machine import TERMINATED, names_no_memory, no_memory
 from dd_assets.planning.ahead import compute_ahead, worthwhile
 from dd_assets.planning.cells import STUDIES
@@ -51,7 +51,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunFailedError(DDError):
-    """A Dagster run failed; the text is its first step failure."""
+    """A Dagster run failed; the text is its first step failure, the exit code that of the project's error there."""
+
+    def __init__(self, problem: str, remedy: str = "", exit_code: int = DDError.exit_code) -> None:
+        super().__init__(problem, remedy)
+        self.exit_code = exit_code
 
 
 class RunInterruptedError(DDError):
@@ -71,7 +75,7 @@ class Outcome:
     """What a sync did, or what it would have had to compute."""
 
     lines: dict[Target, str] = field(default_factory=dict)
-    """Target to computed, reused, adopted, blocked, or left (to be computed, when only adopting)."""
+    """Target to computed, reused, adopted, blocked, refused, or left (to be computed, when only adopting)."""
     heavy_calls: int = 0
     """Units computed."""
 
@@ -99,7 +103,12 @@ class Sync:
     """Asset to partition to the tags of its latest materialization, read once per asset: one by one costs 4 ms each."""
 
     def run(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
-        """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it."""
+        """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it.
+
+        Raises RunFailedError, and what refuses a target that would have to be computed (InputError, UnknownNameError,
+        VerdictError), when its turn comes; for a target that is complete but may not be used, after all others. When
+        only adopting, what is refused has its line and raises nothing.
+        """
         planner = Planner(self.engine, self.namespace)
         outcome = Outcome()
         self._versions.clear()
@@ -114,6 +123,9 @@ class Sync:
                 unmade = self._compute_ahead(planner, [target for group in some for target in group])
                 for group in some:
                     self._run_group(planner, group, outcome, unmade)
+        refused = [target for target in targets if outcome.lines.get(target) == "refused"]
+        if refused and not self.adopt_only:
+            raise planner.refusals[refused[0]]
         return outcome
 
     def _breadth(self) -> int:
@@ -128,7 +140,7 @@ class Sync:
         try:
             for target in targets:
                 planner.visit(target)
-            unmade = {target for target in targets if target not in planner.found}
+            unmade = {target for target in targets if target not in planner.found and target not in planner.refusals}
             if len(unmade) > 1:
                 compute_ahead(planner, self.together, [target for target in targets if target in unmade])
         except Exception:
@@ -169,10 +181,16 @@ class Sync:
         for target in group:
             if target not in unresolved:
                 self._adopt_or_reuse(target, planner.found[target], outcome)
+                self._refuse(planner, target, outcome)
         if self.adopt_only:
             for target in unresolved:
-                self._line(outcome, target, "left")
+                if not self._refuse(planner, target, outcome):
+                    self._line(outcome, target, "left")
             return
+        for target in unresolved:
+            # What was refused while it was computed ahead fails in its run, which has it in its log.
+            if target in planner.refusals and target not in unmade:
+                raise planner.refusals[target]
         if not unresolved:
             return
         self._execute(unresolved, outcome)
@@ -180,6 +198,14 @@ class Sync:
         for target in unresolved:
             planner.visit(target)
             self._line(outcome, target, self._origin(target))
+
+    def _refuse(self, planner: Planner, target: Target, outcome: Outcome) -> bool:
+        """Whether a target is refused; if so that is its line, with the reason."""
+        if target not in planner.refusals:
+            return False
+        outcome.lines[target] = "refused"
+        self.say(f"refused   {target[0]} [{target[1]}]: {planner.rows[target].reason}")
+        return True
 
     def _origin(self, target: Target) -> str:
         """How the run that just ended came by a partition, as it recorded itself: computed or reused."""
@@ -286,40 +312,47 @@ def _job_name(target: Target) -> str:
 
 def _failed(result: dg.ExecuteInProcessResult) -> DDError:
     """The error for a run that did not succeed."""
-    text = _first_failure(result)
+    text, exit_code = _first_failure(result)
     if INTERRUPTED in text or SYSTEM_EXIT in text:
         return RunInterruptedError(
             f"ended by SIGTERM or Ctrl-C in {text.split(':', 1)[0]}", "the same command goes on from what is stored"
         )
     if names_no_memory(text):
         return no_memory(text)
-    return RunFailedError(text, f"run {result.run_id[:8]} in `make ui` has the details")
+    details = f"run {result.run_id[:8]} in `dd-assets ui` has the details"
+    # A refusal of the project's own has its remedy already.
+    problem, remedy = (f"{text}; {details}", "") if "→" in text else (text, details)
+    return RunFailedError(problem, remedy, exit_code)
 
 
-def _first_failure(result: dg.ExecuteInProcessResult) -> str:
+def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, int]:
+    """What failed first, and the exit code of an error of the project's own, or that of any failed run."""
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            return f"{check.asset_key.to_user_string()}: verdict '{check.check_name}' failed: {check.description}"
+            name = check.asset_key.to_user_string()
+            text = f"{name}: verdict '{check.check_name}' failed: {check.description}"
+            return text, VerdictError.exit_code
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            text = data.user_failure_data.description if data.user_failure_data else None
-            if text:
-                return f"{event.step_key}: {text}"
-            return f"{event.step_key}: {_cause(data.error) if data.error else 'failed'}"
+            told = data.user_failure_data.description if data.user_failure_data else None
+            cause, exit_code = _cause(data.error) if data.error else ("failed", DDError.exit_code)
+            return f"{event.step_key}: {told or cause}", exit_code
     for event in result.all_events:
         if event.is_run_failure and event.job_failure_data.error:
-            return f"the start of the run: {_cause(event.job_failure_data.error)}"
-    return "the run failed before its first step"
+            cause, exit_code = _cause(event.job_failure_data.error)
+            return f"the start of the run: {cause}", exit_code
+    return "the run failed before its first step", DDError.exit_code
 
 
-def _cause(error: SerializableErrorInfo) -> str:
-    """What happened: the outermost error of the project's own, or the innermost of all."""
-    own = {"DDError", *(kind.__name__ for kind in _kinds_below(DDError))}
+def _cause(error: SerializableErrorInfo) -> tuple[str, int]:
+    """What happened, and its exit code: the outermost error of the project's own, or the innermost of all."""
+    kinds: list[type[DDError]] = [DDError, *_kinds_below(DDError)]
+    own = {kind.__name__: kind.exit_code for kind in kinds}
     # What a worker process sends along as a cause is the text of a traceback.
     while error.cls_name not in own and error.cause is not None and error.cause.cls_name != "_RemoteTraceback":
         error = error.cause
-    return error.message.strip()
+    return error.message.strip(), own.get(error.cls_name or "", DDError.exit_code)
 
 
 def _kinds_below(kind: type[DDError]) -> Iterator[type[DDError]]:

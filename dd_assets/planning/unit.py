@@ -7,7 +7,7 @@ Does not belong: how any unit is computed (dd_assets/units) or where it is store
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,13 +163,7 @@ class Manifest:
 
     def require_usable(self) -> None:
         """Raise VerdictError if a blocking verdict failed."""
-        for verdict in self.verdicts:
-            if verdict.blocking and not verdict.passed:
-                raise VerdictError(
-                    f"{self.label or self.recipe['unit']} (recipe {self.recipe_digest[:12]}) was stored with a failed"
-                    f" verdict '{verdict.name}': {verdict.message}",
-                    "mend its inputs or recipe and materialize it again",
-                )
+        require_usable([self])
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
@@ -211,6 +205,24 @@ class Manifest:
             _require(isinstance(getattr(made, name), dict), f"its {name} is no mapping")
         _require(all(isinstance(made.recipe[name], kind) for name, kind in RECIPE), "its recipe is not one")
         return made
+
+
+def require_usable(manifests: Iterable[Manifest]) -> None:
+    """Raise VerdictError if a blocking verdict of one of these failed; its remedy names the recipes of all such."""
+    failed = [
+        (one, verdict) for one in manifests for verdict in one.verdicts if verdict.blocking and not verdict.passed
+    ]
+    if failed:
+        first, verdict = failed[0]
+        recipes = list(dict.fromkeys(one.recipe_digest[:12] for one, _ in failed))
+        more = f" (and {len(recipes) - 1} more)" if len(recipes) > 1 else ""
+        # With neither another input nor another version the recipe is the same, and what is stored under it is final.
+        raise VerdictError(
+            f"{first.label or first.recipe['unit']} (recipe {recipes[0]}) was stored with a failed verdict"
+            f" '{verdict.name}': {verdict.message}{more}",
+            "mend its inputs or recipe, or raise the version of mended code, and run again; where the recipe stays the"
+            f" same, `dd-assets discard {' '.join(recipes)}` before that",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,8 @@ class Standing:
     rank: int
     ranks: tuple[int, int]
     """Ranks that 95 % of such intervals hold."""
+    ranked: bool
+    """Whether `ranks` says anything: runs enough to compare it with another method, or no other method."""
     split: Split
     against_best: Against | None
     """How much the winner is better; None for the winner."""
@@ -95,7 +97,12 @@ class Comparison:
         """Every figure, without the bits."""
         keys = {name: getattr(self.contest, name) for name in ("dataset", "ipc", "student", "label")}
         rows = [
-            {**asdict(entry), "deviations": entry.split.deviations(), "shares": entry.split.shares()}
+            {
+                **asdict(entry),
+                "ranks": entry.ranks if entry.ranked else None,
+                "deviations": entry.split.deviations(),
+                "shares": entry.split.shares(),
+            }
             for entry in self.standings
         ]
         soft = None if self.against_soft_random is None else asdict(self.against_soft_random)
@@ -124,6 +131,7 @@ def compare(contest: Contest, replicates: int = REPLICATES) -> Comparison:
             draws=len(set(contest.runs[name].draws)),
             rank=place + 1,
             ranks=rank_interval(name, {other: pairs[name, other] for other in order if other != name}),
+            ranked=len(order) == 1 or any(pairs[name, other].enough for other in order if other != name),
             split=split(contest.runs[name]),
             against_best=of_best.get(name),
             against_random=of_random.get(name),
@@ -174,9 +182,10 @@ def _deviation(runs: Runs) -> float | None:
 def _words(contest: Contest, standings: Sequence[Standing], soft: Against | None) -> tuple[str, ...]:
     if len(standings) > 1 and not any(e.against_best.contrast.enough for e in standings if e.against_best):
         best = standings[0]
+        fullest = max((e.against_best for e in standings if e.against_best), key=lambda own: own.contrast.pairs)
         return (
-            f"{best.method} has the highest mean, {100 * best.accuracy:.1f} %, but no difference between the "
-            f"{len(standings)} methods can be told from noise: {_shortage(standings[1])}.",
+            f"No verdict yet: {_shortage(fullest)}. So far {best.method} has the highest mean, "
+            f"{100 * best.accuracy:.1f} %.",
         )
     sentences = [_of_winner(standings), *_of_random(contest, standings)]
     if soft is not None:
@@ -195,9 +204,9 @@ def _of_winner(standings: Sequence[Standing]) -> str:
     head = f"{best.method} has the highest mean, {100 * best.accuracy:.1f} %"
     if not others:
         return f"{head}; no other method has been scored here."
-    unsure = [entry for entry in others if entry.against_best is None or not entry.against_best.separable]
-    few = [entry for entry in unsure if entry.against_best is not None and not entry.against_best.contrast.enough]
-    if not unsure:
+    few = [entry for entry in others if entry.against_best is not None and not entry.against_best.contrast.enough]
+    unsure = [e for e in others if e not in few and (e.against_best is None or not e.against_best.separable)]
+    if not unsure and not few:
         nearest = others[0].against_best
         assert nearest is not None
         beaten = "the other" if len(others) == 1 else f"each of the {len(others)} others"
@@ -205,11 +214,18 @@ def _of_winner(standings: Sequence[Standing]) -> str:
             f"{best.method} wins with {100 * best.accuracy:.1f} %: better than {beaten} by more than noise, "
             f"than {others[0].method}, the next, by {_amount(nearest.contrast)}."
         )
-    names = ", ".join(entry.method for entry in unsure[:6]) + (
-        f" and {len(unsure) - 6} more" if len(unsure) > 6 else ""
+    found = [head]
+    if unsure:
+        found.append(f"but is not separable from {_listed(unsure)}")
+    if few and few[0].against_best is not None:
+        found.append(f"and there is no verdict yet on {_listed(few)} ({_shortage(few[0].against_best)})")
+    return f"{', '.join(found)}."
+
+
+def _listed(entries: Sequence[Standing]) -> str:
+    return ", ".join(entry.method for entry in entries[:6]) + (
+        f" and {len(entries) - 6} more" if len(entries) > 6 else ""
     )
-    why = f" ({_shortage(few[0])})" if few else ""
-    return f"{head}, but is not separable from {names}{why}."
 
 
 def _of_random(contest: Contest, standings: Sequence[Standing]) -> list[str]:
@@ -225,9 +241,11 @@ def _of_random(contest: Contest, standings: Sequence[Standing]) -> list[str]:
         verb = "beats" if len(better) == 1 else "beat"
         found.append(f"{_names(better)} {verb} {control}, {better[0].method} by {_amount(first.contrast)}.")
     else:
-        short = [e for e in compared if e.against_random is not None and not e.against_random.contrast.enough]
+        against = [entry.against_random for entry in compared if entry.against_random is not None]
+        short = [own for own in against if not own.contrast.enough]
         reason = f": {_shortage(short[0])}" if short else ""
-        found.append(f"No method is shown to beat {control}{reason}.")
+        unknown = len(short) == len(against)
+        found.append(f"{'No verdict yet against' if unknown else 'No method is shown to beat'} {control}{reason}.")
     if worse:
         found.append(f"{_names(worse)} {'does' if len(worse) == 1 else 'do'} worse than {control}.")
     return found
@@ -253,13 +271,12 @@ def _amount(contrast: Contrast) -> str:
     return f"{text} (95 % interval {100 * contrast.low:.1f} to {100 * contrast.high:.1f}, {contrast.pairs} pairs)"
 
 
-def _shortage(entry: Standing) -> str:
-    against = entry.against_best or entry.against_random
-    assert against is not None
-    contrast = against.contrast
-    if contrast.pairs < MIN_PAIRS:
-        return f"{_pairs(contrast)}, {MIN_PAIRS} are needed (`trainings: {MIN_PAIRS}` in the setting)"
-    return "all pairs share one draw, so its spread is unknown"
+def _shortage(against: Against) -> str:
+    """What a verdict lacks, and what to do."""
+    if against.contrast.pairs < MIN_PAIRS:
+        have = f"{against.contrast.pairs} of the {MIN_PAIRS} runs that one takes"
+        return f"{have} → write `trainings: {MIN_PAIRS}` in the setting, then sync"
+    return "all runs share one draw, so its spread is unknown"
 
 
 def _beats(against: Against) -> str:
@@ -267,9 +284,4 @@ def _beats(against: Against) -> str:
     if against.separable:
         word = "is better" if contrast.difference > 0 else "is worse"
         return f"{contrast.first} {word} by {_amount(contrast).lstrip('-')}"
-    reason = "" if contrast.enough else f": {_pairs(contrast)}, {MIN_PAIRS} are needed"
-    return f"{contrast.first} is not separable{reason}"
-
-
-def _pairs(contrast: Contrast) -> str:
-    return f"{contrast.pairs} pair{'' if contrast.pairs == 1 else 's'} of runs"
+    return f"{contrast.first} is not separable" if contrast.enough else f"no verdict yet: {_shortage(against)}"

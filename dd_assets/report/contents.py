@@ -76,7 +76,7 @@ def _judgement(row: Mapping[str, Any], compared: Mapping[Cell, Comparison]) -> d
     against, word = own.against_random, ""
     if against is not None:
         word = "unclear" if not against.separable else "yes" if against.contrast.difference > 0 else "no"
-    return {"ranks": list(own.ranks), "beats_random": word}
+    return {"ranks": list(own.ranks) if own.ranked else None, "beats_random": word}
 
 
 def _sheets(store: ArtefactStore, namespace: str) -> list[dict[str, Any]]:

@@ -7,11 +7,15 @@ method_page.py), HTML (templates/).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dd_assets.errors import InputError
+from dd_assets.machine import machine_error
 from dd_assets.methods.registry import METHODS
 from dd_assets.report.contents import Contents, gather
 from dd_assets.report.embedding import stored_embeddings
@@ -26,8 +30,9 @@ def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]
     """Write the report and return its files: index.html, methods/ and studies/, and tables beside them.
 
     Every accuracy links to the trainings it is the mean of, with their digests. Files of the same names are replaced;
-    nothing else in the folder is touched.
+    nothing else in the folder is touched. Raises InputError where they cannot be written.
     """
+    check_writable(folder)
     found = gather(store, namespace)
     names = [name for name in METHODS() if any(row["method"] == name for row in found.rows)]
     comparisons = list(found.comparisons.values())
@@ -45,10 +50,30 @@ def write_site(store: ArtefactStore, namespace: str, folder: Path) -> list[Path]
     written = []
     for name, text in texts.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, and raise InputError where that or a file in it cannot be: told before any work, not after."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if machine_error(error) is not None:
+            raise
+        raise InputError(
+            f"the report cannot be written to {path}: {error.strerror}", "name a folder that can be made or written to"
+        ) from error
 
 
 def _index(

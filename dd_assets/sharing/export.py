@@ -1,6 +1,7 @@
 """A stored result as a folder of plain files: images, soft labels, a dataset card, an example that trains from them.
 
-Belongs here: what lies where in such a folder. Does not belong: finding results (library.py).
+Belongs here: what lies where in such a folder; imports neither torch nor pyarrow before there is something to write, so
+that a refusal comes at once. Does not belong: finding results (library.py).
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError, StoreError, UnknownNameError
 from dd_assets.methods.registry import method as known_method
-from dd_assets.sharing.library import ImageSet, Library, Training
 from dd_assets.sharing.students import student_code
 from dd_assets.units.tables import encode_png, write_images
 
+if TYPE_CHECKING:
+    from dd_assets.datasets.arrays import ImageArrays
+    from dd_assets.sharing.library import ImageSet, Library, Training
+
 FORMATS = ("parquet", "imagefolder")
 DATA = "data/train.parquet"
+SURROUNDINGS = ("torch", "python", "device")
+"""Measurements of the training that its card repeats."""
 
 
 def export(
@@ -39,9 +44,17 @@ def export(
     want it in `test.parquet`. Raises UnknownNameError for a layout, InputError for a folder that is not empty,
     StoreError where it cannot be written.
     """
+    require_writable(folder, layout)
+    return write_folder(Path(folder), lambda: _files(library, training, layout, test))
+
+
+def require_writable(folder: str | os.PathLike[str], layout: str = "parquet") -> None:
+    """Raise UnknownNameError for a layout that there is not, InputError for a folder that is not empty."""
     if layout not in FORMATS:
         raise UnknownNameError.of("format", layout, FORMATS)
-    return write_folder(Path(folder), lambda: _files(library, training, layout, test))
+    target = Path(folder).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is not an empty folder", "name a new one; nothing is written over")
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes] | Callable[[], Mapping[str, bytes]]) -> list[str]:
@@ -49,9 +62,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes] | Callable[[], Mapping
 
     Raises InputError for a folder that is not empty (before `files` is asked), StoreError where it cannot be written.
     """
+    require_writable(folder)
     target = folder.absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} is not an empty folder", "name a new one; nothing is written over")
     contents = files() if callable(files) else files
     made = None
     try:
@@ -125,7 +137,7 @@ def _card(training: Training, images: ImageSet, layout: str, with_labels: bool, 
     entry = known_method(training.method)
     rows, size, _, channels = images.images.shape
     parquet = layout == "parquet"
-    table = training.labels
+    table, measured = training.labels, training.manifest.measurements
     return render(
         "card.md.j2",
         path=DATA if parquet else "train/**",
@@ -154,7 +166,7 @@ def _card(training: Training, images: ImageSet, layout: str, with_labels: bool, 
         else "soft, found online while training (not stored)",
         images_digest=training.images.content,
         version=importlib.metadata.version("dd-assets"),
-        commit=training.manifest.measurements.get("commit", "unknown"),
+        surroundings=", ".join(f"{name} {measured[name]}" for name in SURROUNDINGS if name in measured),
         with_labels=with_labels,
         test_note=" and prints its accuracy on the test split in test.parquet" if with_test else "",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dd_assets.errors import InputError
 from dd_assets.methods.registry import METHODS
+from dd_assets.sharing.export import render, write_folder
 
 _FILES = {
     "pyproject.toml.j2": "pyproject.toml",
@@ -27,8 +28,6 @@ def new_method(name: str, folder: str) -> list[str]:
 
     Raises InputError for a name that is taken or no identifier, or a folder that is not empty.
     """
-    from dd_assets.sharing.export import render, write_folder
-
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", name):
         raise InputError(f"{name!r} cannot name a method", "use lower-case letters, digits and underscores")
     if name in METHODS():

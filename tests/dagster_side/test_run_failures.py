@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from dd_assets.errors import DDError, InputError, StoreError
+from dd_assets.errors import DDError, InputError, StoreError, VerdictError
 from dd_assets.machine import TERMINATED
 from dd_assets.planning.sync import RunFailedError, RunInterruptedError, _failed
 
@@ -42,14 +42,25 @@ def _away() -> None:
         raise StoreError("store s3://bucket: reading format.json failed: Could not connect", "check it") from error
 
 
+def _away_in_an_asset() -> None:
+    """As an asset's shell tells Dagster of it (assets/shell.py)."""
+    try:
+        _away()
+    except StoreError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
 def _nothing() -> None:
     pass
 
 
 def test_the_projects_own_error_stands_before_what_caused_it() -> None:
-    for error in (_outcome(_away), _outcome(_nothing, _away)):
+    for error in (_outcome(_away), _outcome(_nothing, _away), _outcome(_nothing, _away_in_an_asset)):
         assert isinstance(error, RunFailedError)
-        assert "store s3://bucket: reading format.json failed: Could not connect → check it" in str(error)
+        assert "store s3://bucket: reading format.json failed: Could not connect → check it; run " in str(error)
+        assert str(error).endswith(" in `dd-assets ui` has the details")
+        assert str(error).count("→") == 1
+        assert error.exit_code == StoreError.exit_code
 
 
 def test_of_foreign_errors_the_innermost_is_told() -> None:
@@ -59,7 +70,21 @@ def test_of_foreign_errors_the_innermost_is_told() -> None:
         except KeyError as error:
             raise RuntimeError("outer") from error
 
-    assert "KeyError: 'inner'" in str(_outcome(_nothing, fail))
+    error = _outcome(_nothing, fail)
+    assert "KeyError: 'inner' → run " in str(error)
+    assert error.exit_code == 1
+
+
+def test_a_blocking_check_that_failed_has_the_exit_code_of_verdicts() -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("floor", asset="judged", blocking=True)])
+    def judged() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        failed = dg.AssetCheckResult(check_name="floor", passed=False, description="top-1 12 %, floor 90 %")
+        return dg.MaterializeResult(check_results=[failed])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        error = _failed(dg.materialize([judged], instance=instance, raise_on_error=False))
+    assert "judged: verdict 'floor' failed: top-1 12 %, floor 90 % → run " in str(error)
+    assert error.exit_code == VerdictError.exit_code
 
 
 @pytest.mark.parametrize("end", [DagsterExecutionInterruptedError(), SystemExit(TERMINATED)])

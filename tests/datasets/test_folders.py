@@ -119,6 +119,28 @@ def test_what_is_missing_is_named(root):
     refused(chosen, root, "train/ant, class 'ant', does not exist")
 
 
+def test_of_a_path_the_part_that_is_missing_is_named_with_its_nearest_name(root):
+    """The root is right and the setting's folder is not: another root would be the wrong cure to name alone."""
+    image_folder(root / "deep/own", FOLDERS)
+    refused(
+        three_classes(options={"folder": "deep/owm"}),
+        root,
+        r"deep/owm/train does not exist → .*data/deep has no 'owm', did you mean 'own'\? correct the name, or set DD_",
+    )
+    refused(three_classes(options={"folder": "far"}), root, r"data has no 'far', it has \['deep'\]; correct the name")
+    (root / "own.zip").write_bytes(b"PK")
+    refused(three_classes(options={"folder": "own.zip"}), root, r"data/own\.zip is a file; name a folder")
+
+
+def test_bytes_that_are_no_image_are_named_without_pillows_words(root):
+    image_folder(root / "own", FOLDERS)
+    put(root / "own/test/bee/1.png", b"nothing")
+    with pytest.raises(
+        InputError, match=r"bee/1\.png cannot be decoded: not an image of a known kind → replace or remove"
+    ):
+        read(three_classes(), root)
+
+
 def test_a_damaged_image_is_named(root):
     image_folder(root / "own", FOLDERS)
     put(root / "own/test/bee/1.png", encoded(1)[:40])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dd_assets.datasets.survey import as_yaml, proposal, rows, survey
+from dd_assets.datasets.survey import Survey, as_yaml, proposal, rows, survey
 from dd_assets.datasets.user_settings import read_settings
+from dd_assets.doctor import examine_folder
 from dd_assets.errors import InputError
 
 
@@ -25,12 +26,11 @@ def folder(root: Path, sides: tuple[int, ...] = (40, 33, 70), mode: str = "RGB",
     return root
 
 
-def test_counts_sides_and_colours(tmp_path: Path) -> None:
+def test_counts_and_sides(tmp_path: Path) -> None:
     found = survey(str(folder(tmp_path)), "pets")
     assert (found.splits, found.classes) == (("train", "val"), ["no", "yes"])
     assert found.counts == {"train": [3, 3], "val": [3, 3]}
     assert sorted(found.sides) == [33, 33, 33, 33, 40, 40, 40, 40, 70, 70, 70, 70]
-    assert not found.grey
     # Half of the images have a side of 40 or less: 32 enlarges none of them, 64 most.
     assert found.size == 32
     assert found.ipc == [1]
@@ -58,7 +58,9 @@ def test_every_corrupt_file_is_named_and_not_counted(tmp_path: Path) -> None:
     assert found.counts["train"] == [2, 2]
     listed = {what: (ok, detail) for what, ok, detail in rows(found)}
     assert listed["corrupt files"][0] is False
+    assert "pets/train/no/40.png (not an image of a known kind)" in listed["corrupt files"][1]
     assert "pets/train/yes/70.png" in listed["corrupt files"][1]
+    assert listed["corrupt files"][1].endswith("→ replace or remove them")
 
 
 def test_other_layouts_are_refused(tmp_path: Path) -> None:
@@ -67,7 +69,76 @@ def test_other_layouts_are_refused(tmp_path: Path) -> None:
         survey(str(tmp_path), "flat")
     root = folder(tmp_path)
     (root / "pets/val/maybe").mkdir()
-    with pytest.raises(InputError, match=r"\['maybe'\] in one split alone"):
+    with pytest.raises(InputError, match=r"pets: train has no folder of \['maybe'\] → give both splits"):
+        survey(str(root), "pets")
+    (root / "pets/train/maybe").mkdir()
+    (root / "pets/train/rarely").mkdir()
+    with pytest.raises(InputError, match=r"pets: val has no folder of \['rarely'\] → give both splits"):
         survey(str(root), "pets")
     with pytest.raises(InputError, match="is not a path below"):
         survey(str(root), "../pets")
+
+
+def said(root: Path) -> dict[str, tuple[bool, str]]:
+    return {what: (ok, detail) for what, ok, detail in rows(survey(str(root), "pets"))}
+
+
+def test_for_a_class_without_images_no_setting_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder(tmp_path)
+    for path in (root / "pets/val/yes").iterdir():
+        path.unlink()
+    monkeypatch.setenv("DD_DATA_ROOT", str(root))
+    found = {row["check"]: row for row in examine_folder("pets", str(tmp_path / "pets.yaml"))}
+    assert found["train images"]["ok"]
+    assert "val/yes: add images, or remove the class from both splits" in found["val images"]["detail"]
+    assert (found["setting"]["ok"], found["setting"]["detail"][:30]) == (False, "not written: no image in val/y")
+    assert "suggested" not in found
+    assert not (tmp_path / "pets.yaml").exists()
+
+
+def test_equal_channels_are_grey_and_a_file_of_the_rarer_kind_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, mode="RGB")
+    assert proposal(survey(str(root), "pets"))["channels"] == 1
+    assert said(root)["colours"] == (True, "grey")
+    Image.new("RGB", (40, 40), (51, 51, 52)).save(root / "pets/train/yes/40.png")
+    assert said(root)["colours"] == (True, "1 in colour, 11 grey, e.g. pets/train/yes/40.png (colour)")
+    assert proposal(survey(str(root), "pets"))["channels"] == 3
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, sides=(40,))
+    assert said(root)["shorter side"][1] == "40 to 40 px, median 40 px"
+    Image.new("L", (90, 20)).save(root / "pets/train/yes/40.png")
+    assert said(root)["shorter side"][1] == "20 to 40 px, median 40 px; farthest from it pets/train/yes/40.png (20 px)"
+
+
+def test_files_that_are_passed_over_are_counted(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    assert "ignored" not in said(root)
+    (root / "pets/train/yes/notes.txt").write_text("of no use")
+    # Directly in a split an image has no class.
+    (root / "pets/val/stray.png").write_bytes((root / "pets/val/yes/40.png").read_bytes())
+    ok, text = said(root)["ignored"]
+    assert ok
+    assert text.startswith("2 files, e.g. pets/train/yes/notes.txt: only .bmp, ")
+
+
+def test_a_misspelt_folder_is_told_from_one_of_another_layout(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    with pytest.raises(
+        InputError, match=r"pest does not exist → .* has no 'pest', did you mean 'pets'\? .*DD_DATA_ROOT"
+    ):
+        survey(str(root), "pest")
+    with pytest.raises(InputError, match=r"deeper/pets does not exist → .* has no 'deeper', it has \['home', 'pets'\]"):
+        survey(str(root), "deeper/pets")
+    (root / "empty/inside").mkdir(parents=True)
+    with pytest.raises(InputError, match="no folder for training"):
+        survey(str(root), "empty/inside")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 100, 1000, 21841])
+def test_the_suggested_floor_is_above_chance_and_within_reach(classes: int) -> None:
+    names = [str(number) for number in range(classes)]
+    found = Survey("pets", ("train", "test"), names, {"train": [9] * classes, "test": [9] * classes})
+    floor = proposal(found)["teacher"]["recipe"]["accuracy_floor"]
+    assert 1.25 / classes <= floor <= 0.65

@@ -108,14 +108,49 @@ def test_broken_files_are_refused(enable):
     for text, match in (("own: [", "not valid YAML"), ("[1]", "must map"), ("own: 3", "mapping of fields")):
         with pytest.raises(InputError, match=match):
             enable(text)
-    with pytest.raises(InputError, match=r"key 'own' is written twice"):
+    with pytest.raises(
+        InputError, match=r"settings\.yaml, line 2: key 'own' is written twice, first in line 1 → remove"
+    ):
         enable(f"{OWN}\n{OWN}")
+    with pytest.raises(InputError, match=r'in "[^"]*settings\.yaml", line 1'):
+        enable("own: [")
     with pytest.raises(InputError, match="taken"):
         enable(OWN.replace("own", "digits"))
     with pytest.raises(InputError, match="not a usable name"):
         enable(OWN.replace("own", '"../x"'))
     with pytest.raises(InputError, match="lacks teacher, students"):
         enable("own: {reader: folder, classes: [a, b], size: 32}")
+
+
+def test_of_a_field_written_twice_the_second_line_is_named(enable):
+    text = """mine:
+  base: cifar10
+  ipc: [1]
+  recipes:
+    sre2l: {iterations: 300}
+  hflip: true
+  recipes:
+    sre2l: {iterations: 300}
+"""
+    with pytest.raises(InputError, match=r"settings\.yaml, line 7: key 'recipes' is written twice, first in line 4"):
+        enable(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "match"),
+    [
+        ("students: [convnet2_w46]", "unknown architecture 'convnet2_w46'"),
+        ("teacher: {architecture: resnet19}", "unknown architecture 'resnet19'"),
+        ("recipes: {sre2k: {iterations: 3}}", "unknown method 'sre2k'"),
+        ("generators: {small: digitz}", "unknown generator recipe 'digitz'"),
+        ("optoins: {}", "unknown field of"),
+        ("recipes: {sre2l: {iteration: 3}}", "unknown parameter of"),
+    ],
+)
+def test_an_unknown_name_comes_with_its_file_and_setting_once(enable, field, match):
+    with pytest.raises(UnknownNameError, match=match) as caught:
+        enable(f"mine: {{base: cifar10, {field}}}")
+    assert caught.value.problem.count("settings.yaml: mine") == 1
 
 
 def test_every_yaml_block_of_the_documentation_loads(enable):

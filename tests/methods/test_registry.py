@@ -61,6 +61,8 @@ def test_declarations_are_complete(name: str) -> None:
 
 
 class _Entry:
+    dist = None
+
     def __init__(self, declared: object) -> None:
         self.name, self.value, self.declared = "extra", "plugin:METHOD", declared
 

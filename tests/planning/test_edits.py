@@ -41,9 +41,9 @@ def plan(tiny: Tiny) -> list[str]:
 
 
 def explained(asset: str, partition: str) -> list[str]:
-    """The lines of `explain`, without those of what is fresh, sorted."""
+    """The lines of `explain`, without those of what is fresh and of recipes, sorted."""
     told = run("explain", asset, partition).splitlines()
-    return sorted(_shown(line) for line in told if not line.startswith("fresh"))
+    return sorted(_shown(line) for line in told if not line.startswith(("fresh", " ")))
 
 
 def _shown(line: str) -> str:

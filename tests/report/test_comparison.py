@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dd_assets.report.comparison import Contest, compare
@@ -34,11 +36,35 @@ def test_a_winner_is_named_with_its_lead_and_the_losers_to_random():
 def test_three_pairs_are_too_few_however_large_the_lead():
     found = compare(contest(made({"best": 3.0, "random": -1.0}, 3)), 1000)
     assert len(found.words) == 1
-    assert found.words[0].endswith(
-        "but no difference between the 2 methods can be told from noise: 3 pairs of runs, 5 are needed "
-        "(`trainings: 5` in the setting)."
+    assert found.words[0].startswith(
+        "No verdict yet: 3 of the 5 runs that one takes → write `trainings: 5` in the setting, then sync. "
+        "So far best has the highest mean, "
     )
-    assert [entry.ranks for entry in found.standings] == [(1, 2), (1, 2)]
+    # The interval of ranks stays all that there are, and is not given for a finding.
+    assert [(entry.ranks, entry.ranked) for entry in found.standings] == [((1, 2), False), ((1, 2), False)]
+    assert [entry["ranks"] for entry in found.to_json()["standings"]] == [None, None]
+
+
+def test_a_method_with_too_few_runs_is_not_called_inseparable():
+    runs = made({"one": 2.0, "two": -1.0, "late": 1.9, "random": -2.0}, 6)
+    runs["late"] = replace(runs["late"], bits=runs["late"].bits[:2], draws=(0, 0), seeds=runs["late"].seeds[:2])
+    found = compare(contest(runs), 1000)
+    standing = {entry.method: entry for entry in found.standings}
+    assert not standing["late"].ranked
+    assert standing["one"].ranked
+    text = " ".join(found.words)
+    assert "not separable from late" not in text
+    assert "no verdict yet on late (2 of the 5 runs that one takes → write `trainings: 5`" in found.words[0]
+
+
+def test_random_images_with_too_few_runs_give_no_verdict_yet():
+    runs = made({"one": 2.0, "two": -1.0, "random": -2.0}, 6)
+    runs["random"] = replace(runs["random"], bits=runs["random"].bits[:3], draws=(0,) * 3, seeds=(0, 1, 2))
+    words = compare(contest(runs), 1000).words
+    assert any(
+        sentence.startswith("No verdict yet against random images with soft labels: 3 of the 5 runs")
+        for sentence in words
+    )
 
 
 def test_those_that_cannot_be_told_from_the_winner_are_named():

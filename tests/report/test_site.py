@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from dd_assets.cli import main
 from dd_assets.errors import InputError
@@ -139,6 +139,51 @@ def test_compare_prints_the_verdict(filled: ArtefactStore, monkeypatch: pytest.M
 def test_an_empty_store_has_a_report_that_says_so(store: ArtefactStore, tmp_path: Path) -> None:
     write_site(store, "default", tmp_path / "empty")
     assert "No score has been computed yet" in (tmp_path / "empty" / "index.html").read_text()
+
+
+def reported(store: ArtefactStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    monkeypatch.setenv("DD_STORE", store.root)
+    return CliRunner().invoke(main, ["report", str(folder), "--no-embedding"])
+
+
+def test_a_report_without_scores_says_so_in_a_line(
+    store: ArtefactStore, filled: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = reported(store, tmp_path / "empty", monkeypatch)
+    assert done.exit_code == 0, done.output
+    assert f"no score in store {store.root}" in done.output
+    assert (tmp_path / "empty/index.html").exists()
+    assert "no score in store" not in reported(filled, tmp_path / "full", monkeypatch).output
+
+
+def test_where_no_report_can_be_written_one_line_says_so_before_any_work(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr("dd_assets.cli.reporting._embed", lambda: pytest.fail("computed before it was refused"))
+    monkeypatch.setenv("DD_STORE", store.root)
+    for place in ("file", "file/below", "/proc/report"):
+        done = CliRunner().invoke(main, ["report", str(tmp_path / place)])
+        assert done.exit_code == InputError.exit_code, done.output
+        assert done.output.startswith(f"dd-assets: the report cannot be written to {tmp_path / place}: ")
+        assert len(done.output.splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "kept"
+    # A page's own name may be taken too.
+    (tmp_path / "site/index.html").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot be written to .*index\.html: Is a directory → name a folder"):
+        write_site(store, "default", tmp_path / "site")
+
+
+def test_ranks_that_no_runs_support_are_not_printed(store: ArtefactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = made({"rded": 2.0, "random": 0.0, "noise": -2.0}, 0, seeds=3)
+    for name, runs in few.items():
+        put_scores(store, name, "digits|1", {"soft": runs})
+    monkeypatch.setenv("DD_STORE", store.root)
+    done = CliRunner().invoke(main, ["compare", "--partition", "digits|1"])
+    assert "No verdict yet: 3 of the 5 runs that one takes → write `trainings: 5` in the setting" in done.output
+    assert "1-3" not in done.output
+    found = json.loads(CliRunner().invoke(main, ["compare", "--partition", "digits|1", "--json"]).stdout)
+    assert [entry["ranks"] for entry in found[0]["standings"]] == [None, None, None]
 
 
 def test_a_committees_labels_need_all_of_its_networks(store: ArtefactStore) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +39,15 @@ def test_a_new_method_is_listed_checked_scored_and_ranked(tmp_path: Path) -> Non
     environment = installed(tmp_path / "package", "mine")
     rows = json.loads(run(tmp_path, "methods", "--json", **environment).stdout)
     assert "mine" in {row["name"] for row in rows}
-    checked = run(tmp_path, "check-method", "mine", "--set", "candidates=3", "--json", **environment)
+    # As docs/your-own-method.md has it, without --set.
+    checked = run(tmp_path, "check-method", "mine", "--json", **environment)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert all(row["passed"] for row in json.loads(checked.stdout))
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contract.py"]
+    own = subprocess.run(
+        tests, cwd=tmp_path / "package", env={**os.environ, **environment}, capture_output=True, text=True, timeout=200
+    )
+    assert own.returncode == 0, own.stdout + own.stderr
     options = ("--select", 'key:"mine/score_convnet2_w64"', "--partition", "quick|2")
     synced = run(tmp_path, "sync", *options, **environment)
     assert synced.returncode == 0, synced.stderr
@@ -58,6 +67,96 @@ def test_names_that_cannot_be_are_refused(name: str, words: str, tmp_path: Path)
     with pytest.raises(InputError, match=words):
         new_method(name, str(tmp_path / "package"))
     assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("METHOD = Method(", "METHOD = Method((", r"/recipe.py:\d+: SyntaxError: "),
+        ("    family=", "    famly=", r"/recipe.py:\d+: TypeError: .*unexpected keyword argument 'famly'"),
+        ("METHOD = ", "MINE = ", "AttributeError: module 'dd_assets_mine.recipe' has no attribute 'METHOD'"),
+        ('{"default"', '{"digits"', "method 'mine' has no recipe 'default'"),
+        ("parameters=Parameters()", "parameters=Parameters", "recipe 'default' of method 'mine' has no parameters"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_line(old: str, new: str, words: str, tmp_path: Path) -> None:
+    new_method("mine", str(tmp_path / "package"))
+    environment = installed(tmp_path / "package", "mine")
+    _spoil(tmp_path / "package" / "dd_assets_mine" / "recipe.py", old, new)
+    done = run(tmp_path, "methods", **environment)
+    assert done.returncode == 3, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "entry point mine = dd_assets_mine.recipe:METHOD of dd-assets-mine" in line
+    assert re.search(words, line), line
+    assert " → " in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("def synthesise(", "def synthesise((", r"/synthesis.py:\d+: SyntaxError: "),
+        ("def synthesise(", "def synthesize(", "AttributeError: .*has no attribute 'synthesise'"),
+        ("train.of_class", "train.rows_of", r"/synthesis.py:\d+: AttributeError: .*has no attribute 'rows_of'"),
+        ("return SyntheticImages(", "return dict(", "returns builtins.dict, not SyntheticImages"),
+        ("labels=train.labels[source]", "labels=list(source)", "labels is builtins.list, not a NumPy array"),
+    ],
+)
+def test_a_mistake_in_a_synthesis_fails_a_check(old: str, new: str, words: str, tmp_path: Path) -> None:
+    new_method("mine", str(tmp_path / "package"))
+    environment = installed(tmp_path / "package", "mine")
+    _spoil(tmp_path / "package" / "dd_assets_mine" / "synthesis.py", old, new)
+    done = run(tmp_path, "check-method", "mine", "--json", **environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    failed = [row for row in json.loads(done.stdout) if not row["passed"]]
+    assert [row["check"] for row in failed] == ["runs"]
+    assert re.search(words, failed[0]["message"]), failed
+
+
+def _spoil(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_values_that_the_method_refuses_fail_a_check() -> None:
+    def refuse(parameters: object, facts: object, ipc: int) -> str:
+        return "candidates=0 must be at least 1"
+
+    failed = [row for row in check_method(dataclasses.replace(_declared("_raising"), refuse=refuse)) if not row.passed]
+    assert [(row.check, row.message) for row in failed] == [
+        ("runs", "IPC 2 of 12 images per class is refused: candidates=0 must be at least 1")
+    ]
+
+
+def test_a_synthesis_that_fails_later_fails_that_check_alone() -> None:
+    failed = [finding for finding in check_method(_declared("_raising")) if not finding.passed]
+    assert [finding.check for finding in failed] == ["draws"]
+    assert re.search(r"test_plugins.py:\d+: ValueError: seed 1", failed[0].message)
+
+
+def test_a_value_of_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "check-method", "random", "--set", "candidates=[")
+    assert done.returncode == 3
+    assert "--set candidates=[ is not valid YAML" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_method_that_is_not_installed_yet_is_told_how(tmp_path: Path) -> None:
+    done = run(tmp_path, "check-method", "nearest_mean")
+    assert done.returncode == 2
+    assert "known after `pip install -e FOLDER`" in done.stderr
+    assert len(done.stderr) < 250
+
+
+def _raising(request: Request) -> SyntheticImages:
+    if request.seed:
+        raise ValueError(f"seed {request.seed}")
+    return _first_images(request)
+
+
+def _grey(request: Request) -> SyntheticImages:
+    made = _first_images(request)
+    return SyntheticImages(images=made.images[..., 0], labels=made.labels)
 
 
 def _first_images(request: Request) -> SyntheticImages:
@@ -126,7 +225,7 @@ def _declared(synthesis: str) -> Method:
 def test_a_synthesis_that_keeps_the_contract_passes() -> None:
     found = check_method(_declared("_first_images"))
     assert [finding.message for finding in found if not finding.passed] == []
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 @pytest.mark.parametrize(
@@ -134,6 +233,7 @@ def test_a_synthesis_that_keeps_the_contract_passes() -> None:
     [
         ("_transposed", "order", "labels"),
         ("_floats", "shape", "float64"),
+        ("_grey", "shape", r"\(6, 16, 16\)"),
         ("_global_numpy", "own_randomness", "differ in|global generator"),
         ("_seedless", "draws", "3 draws are declared"),
         ("_by_shard", "shards", "differ from the set"),
@@ -143,8 +243,6 @@ def test_a_synthesis_that_keeps_the_contract_passes() -> None:
     ],
 )
 def test_each_breach_is_found_by_its_own_check(synthesis: str, check: str, words: str) -> None:
-    import re
-
     failed = {finding.check: finding.message for finding in check_method(_declared(synthesis)) if not finding.passed}
     assert check in failed, failed
     assert re.search(words, failed[check])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -136,6 +137,9 @@ def test_the_card_and_the_provenance_say_what_it_is(exported: Path, training: Tr
     assert card.startswith("---\nconfigs:")
     assert f"{100 * training.accuracy:.2f} %" in card
     assert training.images.content in card
+    assert "commit unknown" not in card
+    assert f"torch {torch.__version__}, python " in card
+    assert "begins from another\ninitialisation" in card
     found = json.loads((exported / "provenance.json").read_text())
     kinds = {unit["recipe"]["unit"] for unit in found["units"].values()}
     assert kinds == {"training", "labels", "image_set", "images/rded", "teacher", "dataset"}
@@ -185,6 +189,32 @@ def test_nothing_is_written_over_and_no_half_folder_stays(library: Library, trai
     with pytest.raises(UnknownNameError, match="unknown format 'zip'"):
         export(library, training, tmp_path / "new", layout="zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("export", "rded", "digit", "10", "new"), "did you mean 'digits'"),
+        (("export", "rdde", "digits", "10", "new"), "did you mean 'rded'"),
+        (("export", "rded", "digits", "10", "."), "is not an empty folder"),
+        (("export", "rded", "digits", "10", "new", "--format", "zip"), "unknown format 'zip'"),
+        (("new-method", "Bad Name", "new"), "cannot name a method"),
+        (("new-method", "mine", "."), "is not an empty folder"),
+    ],
+)
+def test_refusals_come_before_anything_slow_is_imported(command: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    script = (
+        "import sys\nfrom dd_assets.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit:\n    print([m for m in ('torch', 'dagster', 'pyarrow') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "DD_STORE": str(tmp_path / "store")}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert words in done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

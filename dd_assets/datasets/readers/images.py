@@ -44,6 +44,13 @@ DAMAGE = (
 """What Pillow's decoders raise for damaged files."""
 
 
+def damage(error: Exception) -> str:
+    """One of DAMAGE in words; Pillow's own for bytes that are no image name an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known kind"
+    return " ".join(str(error).split())
+
+
 def decode(data: bytes, setting: Setting, where: str) -> np.ndarray:
     """Image bytes as uint8 (size, size, channels): shorter side resized (bilinear, antialias), centre cropped.
 
@@ -65,7 +72,7 @@ def decode(data: bytes, setting: Setting, where: str) -> np.ndarray:
                 raise InputError(f"{where}: pixels of mode {image.mode}", "convert it to 8 bits per channel")
             return fitted(image, setting)
     except DAMAGE as error:
-        raise InputError(f"{where} cannot be decoded: {error}", "replace or remove that image") from error
+        raise InputError(f"{where} cannot be decoded: {damage(error)}", "replace or remove that file") from error
 
 
 def fitted(image: Image.Image, setting: Setting) -> np.ndarray:

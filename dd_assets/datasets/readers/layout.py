@@ -5,6 +5,7 @@ Belongs here: the Reader contract, option lookup, label and class checks. Does n
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -49,8 +50,29 @@ def check_options(setting: Setting, known: Collection[str]) -> None:
 
 def missing(setting: Setting, source: Source, path: str) -> InputError:
     """The refusal for a file or folder that is not there."""
-    remedy = f"set DD_DATA_ROOT (now {source.given or 'not set'!r}) to the folder that holds it"
-    return InputError(f"dataset {setting.name}: {source.describe(path)} does not exist", remedy)
+    return InputError(f"dataset {setting.name}: {source.describe(path)} does not exist", absence(source, path))
+
+
+def absence(source: Source, path: str) -> str:
+    """The remedy for a path that is not there: which part of it is missing below the root, and its nearest name."""
+    root = f"set DD_DATA_ROOT (now {source.given or 'not set'!r}) to the folder that holds it"
+    parent = ""
+    for part in path.split("/"):
+        folders = source.folders(parent)
+        if part in folders:
+            parent = f"{parent}/{part}".lstrip("/")
+            continue
+        files = [entry.path.rpartition("/")[2] for entry in source.walk(parent, depth=1)]
+        where = source.describe(parent).rstrip("/")
+        if part in files:
+            return f"{where}/{part} is a file; name a folder"
+        present = [*folders, *files]
+        if not present and not parent:
+            break
+        close = difflib.get_close_matches(part, present, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {_short(present)};"
+        return f"{where} has no {part!r}, {hint} correct the name, or {root}"
+    return root
 
 
 def check_classes(setting: Setting, names: Collection[str], where: str) -> None:

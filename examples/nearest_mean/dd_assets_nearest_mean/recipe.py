@@ -17,7 +17,7 @@ from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 class Parameters:
     """What can be chosen; every field is part of the recipe, so another value is another result."""
 
-    candidates: int = 20
+    candidates: int = 3
     """Real images that are looked at for each one that is kept."""
 
 

@@ -1,0 +1,57 @@
+"""What the doctor examines beside datasets: the folders that a setting takes generators from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dd_assets.datasets import registry
+from dd_assets.doctor import examine
+
+
+@pytest.fixture
+def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Examines with settings over digits that have these generators, below an own data root."""
+
+    def examine_with(generators: str) -> dict[str, tuple[bool, str]]:
+        (tmp_path / "settings.yaml").write_text(f"own: {{base: digits, generators: {generators}}}\n")
+        monkeypatch.setenv("DD_DATASETS", str(tmp_path / "settings.yaml"))
+        monkeypatch.setenv("DD_DATA_ROOT", str(tmp_path))
+        monkeypatch.setenv("DD_STORE", str(tmp_path / "store"))
+        registry.settings.cache_clear()
+        return {row["check"]: (row["ok"], row["detail"]) for row in examine()}
+
+    yield examine_with
+    registry.settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("generators", "field"),
+    [
+        ("{pretrained: gone/dit}", "pretrained"),
+        ("{language_model: gone/dit}", "language_model"),
+        ("{text: {iterations: 5, text_encoder: gone/dit}}", "text: text_encoder"),
+    ],
+)
+def test_a_generators_folder_that_does_not_exist_is_named(
+    examined, tmp_path: Path, generators: str, field: str
+) -> None:
+    ok, detail = examined(generators)["generators of own"]
+    assert not ok
+    assert detail.startswith(f"generators, {field}: folder {tmp_path}/gone/dit does not exist → correct the setting")
+
+
+def test_a_generators_folder_that_lacks_files_says_which(examined, tmp_path: Path) -> None:
+    (tmp_path / "dit").mkdir()
+    (tmp_path / "dit/model_index.json").write_text(json.dumps({"_class_name": "DiTPipeline"}))
+    ok, detail = examined("{pretrained: dit}")["generators of own"]
+    assert not ok
+    assert "lacks transformer/config.json" in detail
+
+
+def test_settings_without_folders_from_elsewhere_have_no_such_row(examined) -> None:
+    rows = examined("{}")
+    assert rows["dataset own"][0]
+    assert not [check for check in rows if check.startswith("generators")]
