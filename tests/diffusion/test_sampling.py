@@ -80,8 +80,8 @@ def test_neither_batch_nor_shard_changes_an_image(how: Sampling) -> None:
     made = generator()
     whole = _draw(made, rows(8), how)
     alone = torch.cat([_draw(made, Batch(*np.divmod(np.array([n]), 10)), how) for n in range(8)])
-    # Latents agree to rounding, which sums in another order bring; 8-bit images agree exactly.
-    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
+    # Latents agree to rounding, which sums in another order bring (2e-5 with AVX-512); 8-bit images agree exactly.
+    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-4)
     assert np.array_equal(to_images(made, whole), to_images(made, alone))
     assert len(torch.unique(whole.flatten(1), dim=0)) == 8
 
