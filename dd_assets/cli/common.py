@@ -168,16 +168,10 @@ def looking_engine() -> Engine:
 
 def reference_of(store: ArtefactStore, target: Target) -> Reference:
     """What an asset partition of this deployment points at; raises InputError if it was never made."""
-    from dd_assets.planning.graph import Cell, stages
     from dd_resources.injection import NAMESPACE
 
     asset, partition = target
     reference = store.read_reference(NAMESPACE, asset, partition)
     if reference is None:
-        stage = stages().get(asset)
-        if stage is not None and (stage.space == "dataset") == ("|" in partition):
-            like = Cell.of(partition).setting.name
-            like = like if stage.space == "dataset" else f"{like}|{Cell.of(like).setting.ipc[0]}"
-            raise InputError(f"{asset} has no partition {partition!r}", f"its partitions are like '{like}'")
         raise InputError(f"{asset} [{partition}] was never materialized", "dd-assets sync computes it")
     return reference
