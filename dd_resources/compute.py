@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -200,3 +201,16 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process held at its peak.
+
+    Linux' own figure where it can be read: what getrusage tells there also counts the process that started this one.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as lines:
+            stated = dict(line.split(":", 1) for line in lines)
+        return int(stated["VmHWM"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import logging
 import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,7 +20,7 @@ from dd_assets.errors import DDError
 from dd_assets.planning.checkpoints import Meter, StoreCheckpoints
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints
-from dd_resources.compute import Compute, environment
+from dd_resources.compute import Compute, environment, peak_memory
 from dd_resources.device_locks import claim
 from dd_resources.leases import DEFAULT_SECONDS, View, Watcher, acquire
 from dd_resources.raw_data import RawData
@@ -139,7 +138,7 @@ def _compute_and_commit(task: Task) -> Manifest:
         {
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_rss_bytes": peak_memory(),
             "device": device,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "host": os.uname().nodename,

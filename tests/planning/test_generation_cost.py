@@ -79,14 +79,14 @@ def test_time_follows_steps_candidates_and_gradients() -> None:
 
 
 MEASURED = """
-import resource, torch
+import torch
 torch.set_num_threads(1)
 from dd_assets.diffusion.registry import GeneratorRecipe
 from dd_assets.diffusion.footprint import footprint
+from dd_resources.compute import peak_memory
 from tests.diffusion.tiny import generator, rows
 made = generator(GeneratorRecipe(width=384, heads=6, layers=4, patch=1, iterations=1), size=64, channels=3)
 found = footprint(made)
-rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 def one_pass(count):
     condition, null = made.condition(rows(count).labels), made.null_condition(count)
     x = torch.randn(count, *made.shape)
@@ -95,13 +95,13 @@ count = 48
 with torch.no_grad():
     # The first pass of a process brings libraries' own buffers with it.
     one_pass(1)[1]()
-    before = rss()
+    before = peak_memory()
     one_pass(count)[1]()
-free = rss() - before
+free = peak_memory() - before
 x, run = one_pass(count)
 x.requires_grad_()
 torch.autograd.grad(run().sum(), x)
-print(free, 2 * count * found["denoiser"], rss() - before, 2 * count * found["denoiser_kept"])
+print(free, 2 * count * found["denoiser"], peak_memory() - before, 2 * count * found["denoiser_kept"])
 """
 
 

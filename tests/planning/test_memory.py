@@ -67,11 +67,12 @@ def test_what_does_not_fit_names_the_batch_that_would() -> None:
 
 
 MEASURED = """
-import resource, numpy as np, torch
+import numpy as np, torch
 from dd_assets.methods.sre2l.synthesis import synthesise
 from dd_assets.methods.sre2l.recipe import Parameters
 from dd_assets.methods.request import Request
 from dd_assets.models.architectures import build_model
+from dd_resources.compute import peak_memory
 from tests.planning.test_memory import _facts
 torch.set_num_threads(1)
 model = build_model("resnet18", classes=40, channels=3, size=128, seed=0).eval().requires_grad_(False)
@@ -79,7 +80,7 @@ synthesise(Request(
     facts=_facts(40, 128), parameters=Parameters(iterations=2, batch=40, jitter=4), ipc=1, first=0, last=1, seed=0,
     train=lambda: None, teacher=lambda: model,
 ))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+print(peak_memory())
 """
 
 

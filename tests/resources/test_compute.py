@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -103,3 +105,12 @@ def test_teachers_go_side_by_side_unless_one_alone_gets_more_threads(tmp_path: P
     alone = Compute(device="cpu", workers=2, threads=1, exclusive_threads=2)
     assert {found for _, found in alone.map(own, [0, 1], exclusive="threads")} == {os.getpid()}
     assert {found for _, found in TWO.map(own, [0, 1], exclusive=True)} == {os.getpid()}
+
+
+def test_peak_memory_is_this_processes_own() -> None:
+    # What getrusage gives a started process is its parent's peak, if that is higher.
+    here = bytearray(os.urandom(1 << 20) * 300)
+    assert compute.peak_memory() > len(here)
+    program = "from dd_resources.compute import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < len(here)
