@@ -102,6 +102,10 @@ class VerdictError(DDError):
     exit_code = 5
 
 
+REFUSALS = (InputError, UnknownNameError, VerdictError)
+"""What is wrong with one partition alone; another error, such as of the store, ends a whole plan."""
+
+
 class StaleReferenceError(DDError):
     """A reference does not agree with the data version Dagster recorded for the same partition."""
 

@@ -76,6 +76,13 @@ def test_a_table_keeps_partitions_in_brackets(capsys: pytest.CaptureFixture[str]
     assert "None" not in printed
 
 
+def test_values_that_hold_commas_are_told_apart_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"variants": ["T=4, soft", "hard"], "ipc": [1, 10]}], ("variants", "ipc"), False, "Studies")
+    printed = capsys.readouterr().out
+    assert "T=4, soft; hard" in printed
+    assert "1, 10" in printed
+
+
 def test_a_narrow_table_drops_what_it_can_spare_and_says_once_what_is_always_the_same(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

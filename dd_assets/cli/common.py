@@ -94,7 +94,10 @@ def _whole(widths: Mapping[str, int], width: int) -> set[str]:
 def _shown(value: object) -> str:
     if value is None:
         return "–"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if not isinstance(value, list | tuple):
+        return str(value)
+    texts = [str(entry) for entry in value]
+    return ("; " if any(", " in text for text in texts) else ", ").join(texts)
 
 
 def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:

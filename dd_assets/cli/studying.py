@@ -131,6 +131,7 @@ def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dic
 
 
 def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: Engine, plan: bool) -> None:
+    from dd_assets.planning.studies import STATUSES
     from dd_assets.report.studies import COLUMNS, shown
 
     show([shown(row) for row in rows], COLUMNS, False, f"{entry.title} ({entry.name}, {chosen.name})")
@@ -138,8 +139,9 @@ def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: En
         records = [scores.shown(row) for row in scores.rows if row["ipc"] in {found["ipc"] for found in rows}]
         show(records, records[0] if records else (), False, scores.title)
         click.echo(scores.note)
-    counts = {word: sum(row["status"] == word for row in rows) for word in ("done", "missing", "waiting", "blocked")}
-    click.echo(f"{len(rows)} cells: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+    counts = {word: sum(row["status"] == word for row in rows) for word in STATUSES}
+    said = (f"{count} {word}" for word, count in counts.items() if count or word != "refused")
+    click.echo(f"{len(rows)} cells: " + ", ".join(said))
     for reason in dict.fromkeys(f"{row['method']}: {row['reason']}" for row in rows if row["reason"]):
         click.echo(f"  {reason}")
     if all(row["published_mean"] is None for row in rows):

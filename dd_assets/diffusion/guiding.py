@@ -37,7 +37,7 @@ class Along:
         return {self.name: np.array(means), f"{self.name}_index": np.array(indices, dtype=np.float64)}
 
 
-def stretched(gradient: Float[Tensor, n * d], how: Length, alpha_bar: float) -> Float[Tensor, n * d]:
+def stretched(gradient: Float[Tensor, "n ..."], how: Length, alpha_bar: float) -> Float[Tensor, "n ..."]:
     """The gradient of each sample at the length that `how` gives it.
 
     raw: as it is. unit: root mean square 1. noise: root mean square sqrt(1 - ᾱ), as much as x_t has of noise. A

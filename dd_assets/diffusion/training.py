@@ -142,7 +142,7 @@ def unpack(
 def train_denoiser(
     model: nn.Module,
     latents: Float[Tensor, "v n c h w"],
-    labels: Int[Tensor, n],
+    labels: Int[Tensor, " n"],
     recipe: GeneratorRecipe,
     scheduler: Mapping[str, object],
     seed: int,

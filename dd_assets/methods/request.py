@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
 from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
+
+if TYPE_CHECKING:
+    from dd_assets.diffusion.wording import Bank
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS
-from dd_assets.errors import DDError, InputError, UnknownNameError, VerdictError
+from dd_assets.errors import REFUSALS, DDError, InputError, UnknownNameError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import STUDIES, declared_parameters
@@ -40,8 +40,6 @@ Target = tuple[str, str]
 STATUSES = ("fresh", "missing", "stale", "pending", "blocked", "refused")
 UNMADE = ("missing", "stale", "pending")
 """What a sync would compute."""
-REFUSALS = (InputError, UnknownNameError, VerdictError)
-"""What is wrong with one partition alone; another error, such as of the store, ends the whole plan."""
 
 
 @dataclass(frozen=True, kw_only=True)

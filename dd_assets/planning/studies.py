@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS
-from dd_assets.errors import DDError, InputError
+from dd_assets.errors import REFUSALS, DDError, InputError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import METHODS
@@ -35,6 +35,8 @@ from dd_assets.units import dataset, labels, training
 
 FURTHER = ("committee", "priors")
 """Assets beyond the teacher that labels of some variants come from."""
+STATUSES = ("done", "missing", "waiting", "blocked", "refused")
+"""Of one cell: scored, to be scored, below something that is not there, impossible, or of something unusable."""
 
 
 def study_asset(name: str) -> str:
@@ -207,21 +209,23 @@ def _resolve(study: Study, cell: Cell, inputs: Mapping[str, Reference], engine: 
 def status_of(
     study: Study, cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine: Engine
 ) -> tuple[str, str]:
-    """(status, reason) of one cell against the store, computing nothing: done, missing, waiting or blocked."""
-    described = None
-    if "dataset" in inputs:
-        described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
-    reason = reason_against(cell, found, described)
-    if reason:
-        return "blocked", reason
+    """(status, reason) of one cell against the store, computing nothing: one of STATUSES."""
     needed = {"dataset": None, **dict.fromkeys([*_read_for_images(cell, [found]), *_read_for_labels(cell, [found])])}
     waiting = [name for name in needed if name not in inputs]
-    if waiting:
-        return "waiting", f"for {', '.join(waiting)}"
     try:
+        described = None
+        if "dataset" in inputs:
+            described = dataset.facts(cell.setting, usable(engine, inputs["dataset"], "dataset"))
+        reason = reason_against(cell, found, described)
+        if reason:
+            return "blocked", reason
+        if waiting:
+            return "waiting", f"for {', '.join(waiting)}"
         trained(study, cell, [found], inputs, engine)
     except MissingUnits as missing:
         return "missing", f"{missing.units[0].name} units to compute: {len(missing.units)}"
+    except REFUSALS as error:
+        return "refused", str(error)
     return "done", ""
 
 

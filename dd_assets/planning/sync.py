@@ -185,7 +185,8 @@ class Sync:
         if self.adopt_only:
             for target in unresolved:
                 if not self._refuse(planner, target, outcome):
-                    self._line(outcome, target, "left")
+                    # Counted, not said: there may be thousands.
+                    outcome.lines[target] = "left"
             return
         for target in unresolved:
             # What was refused while it was computed ahead fails in its run, which has it in its log.

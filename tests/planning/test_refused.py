@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -19,12 +18,10 @@ from dd_assets.errors import DDError, InputError, VerdictError
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner, Target
 from dd_assets.planning.sync import Outcome, Sync, publish
-from dd_assets.planning.unit import Verdict
 from dd_assets.planning.verify import own_recipes
 from dd_resources.injection import NAMESPACE
 from dd_resources.raw_data import RawData
-from dd_resources.store import manifest_bytes, manifest_path
-from tests.planning.tiny import Edit, Tiny, method, with_parameter
+from tests.planning.tiny import Edit, Tiny, method, spoil, with_parameter
 
 IMAGES, SCORE = "noise/synthetic_images", "noise/score_convnet2_w64"
 
@@ -37,19 +34,6 @@ def plan(*partitions: str) -> dict[Target, tuple[str, str]]:
     done = run("plan", "--json", *(part for name in partitions for part in ("--partition", name)))
     assert done.exit_code == 0, done.output
     return {(row["asset"], row["partition"]): (row["status"], row["reason"]) for row in json.loads(done.stdout)}
-
-
-def spoil(tiny: Tiny, target: Target, *keys: str) -> list[str]:
-    """Give units of an asset partition a failed verdict, as if they had been stored so; their recipes, 12 digits."""
-    reference = tiny.store.read_reference(NAMESPACE, *target)
-    assert reference is not None
-    recipes = [own_recipes(tiny.store, reference)[key] for key in keys]
-    verdict = Verdict(name="floor", passed=False, blocking=True, message="12 %, floor 90 %")
-    for digest in recipes:
-        manifest = tiny.store.lookup(digest)
-        assert manifest is not None
-        tiny.store.replace(manifest_path(digest), manifest_bytes(dataclasses.replace(manifest, verdicts=(verdict,))))
-    return [digest[:12] for digest in recipes]
 
 
 def planner(tiny: Tiny) -> Planner:
@@ -165,6 +149,14 @@ def test_adopting_passes_over_what_is_refused_with_all_below_it(tiny: Tiny) -> N
     assert refused == {target for target in tiny.targets() if target[0].startswith("noise/") and target[1] == "tiny|2"}
     assert outcome.count("adopted") == len(tiny.targets()) - len(refused)
     assert any(line.startswith(f"refused   {IMAGES} [tiny|2]: ") for line in said)
+
+
+def test_adopting_counts_what_is_not_there_without_a_line_for_each(tiny: Tiny, edit: Edit) -> None:
+    edit(with_parameter(method("noise"), sigma=0.5))
+    outcome, said = sync(tiny, tiny.targets(), adopt_only=True)
+    assert isinstance(outcome, Outcome)
+    assert outcome.count("left") == sum(target[0].startswith("noise/") for target in tiny.targets())
+    assert not any("noise/" in line for line in said)
 
 
 def test_a_dataset_that_cannot_be_read_refuses_a_sync_with_its_own_error(tiny: Tiny) -> None:

@@ -19,7 +19,7 @@ from dd_assets.studies import registry
 from dd_resources.compute import Compute
 from dd_resources.injection import NAMESPACE
 from dd_resources.raw_data import RawData
-from tests.planning.tiny import Edit, Tiny, forget_graph, method
+from tests.planning.tiny import Edit, Tiny, forget_graph, method, spoil
 
 ASSET = "studies/test_1"
 TEXT = """
@@ -111,6 +111,13 @@ def test_variants_that_change_nothing_are_the_scores_own_trainings(tiny: Tiny, s
     assert len(reference.units) == 2 * 3 * 3
     assert statuses(tiny, shipped) == ["done"] * 6
     assert tiny.make([(ASSET, "tiny|1")]) == []
+
+
+def test_a_plan_of_a_study_tells_which_cells_an_unusable_teacher_refuses(tiny: Tiny, shipped: registry.Study) -> None:
+    (recipe,) = spoil(tiny, ("teacher", "tiny"), "teacher")
+    assert statuses(tiny, shipped) == ["refused", "done", "refused"] * 2
+    rows = table(shipped, graph.Cell.of("tiny|1").setting, looking(tiny), True)
+    assert {recipe in row["reason"] for row in rows if row["status"] == "refused"} == {True}
 
 
 @pytest.mark.parametrize("text", [RECIPES], indirect=True)

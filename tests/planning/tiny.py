@@ -26,12 +26,13 @@ from dd_assets.planning import graph
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.graph import Cell
 from dd_assets.planning.plan import Target, all_targets, input_target
-from dd_assets.planning.unit import Reference, Unit
+from dd_assets.planning.unit import Reference, Unit, Verdict
+from dd_assets.planning.verify import own_recipes
 from dd_assets.units import kinds
 from dd_resources.compute import Compute
 from dd_resources.injection import NAMESPACE
 from dd_resources.raw_data import RawData
-from dd_resources.store import ArtefactStore
+from dd_resources.store import ArtefactStore, manifest_bytes, manifest_path
 
 CLASSES = ("cat", "ant", "bee")
 PER_CLASS = 4
@@ -142,3 +143,16 @@ def with_parameter(method: Method, **changes: Any) -> Method:
 def method(name: str) -> Method:
     """A method as registered now."""
     return METHODS()[name]
+
+
+def spoil(tiny: Tiny, target: Target, *keys: str) -> list[str]:
+    """Give units of an asset partition a failed verdict, as if they had been stored so; their recipes, 12 digits."""
+    reference = tiny.store.read_reference(NAMESPACE, *target)
+    assert reference is not None
+    recipes = [own_recipes(tiny.store, reference)[key] for key in keys]
+    verdict = Verdict(name="floor", passed=False, blocking=True, message="12 %, floor 90 %")
+    for digest in recipes:
+        manifest = tiny.store.lookup(digest)
+        assert manifest is not None
+        tiny.store.replace(manifest_path(digest), manifest_bytes(dataclasses.replace(manifest, verdicts=(verdict,))))
+    return [digest[:12] for digest in recipes]
