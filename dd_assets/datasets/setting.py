@@ -76,6 +76,8 @@ class Setting:
     """What the generation methods sample from."""
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Method to parameters that this setting states in place of its recipe's, such as another pool."""
+    studies: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    """Study to axes (method, ipc, student, variants) that this setting states in place of the study's own."""
     tune_of: str = ""
     """The setting whose training split this one divides into training and test (validation) images, or ''."""
     students: tuple[str, ...]

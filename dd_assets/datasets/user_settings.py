@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import with_overrides
 from dd_assets.methods.registry import method
 from dd_assets.models.registry import TeacherRecipe, architecture
+from dd_assets.studies.registry import study
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SEE = "see docs/datasets.md for the fields and their types"
@@ -49,6 +50,7 @@ FIELDS = (
     "committee",
     "priors",
     "recipes",
+    "studies",
     "generators",
     "tune",
     "students",
@@ -180,6 +182,7 @@ def as_fields(entry: Setting) -> dict[str, Any]:
         "committee": [asdict(choice) for choice in entry.committee],
         "priors": entry.priors,
         "recipes": {name: dict(values) for name, values in entry.recipes.items()},
+        "studies": {name: dict(axes) for name, axes in entry.studies.items()},
         "generators": as_generator_fields(entry.generators),
         "students": list(entry.students),
         "labels": list(entry.labels),
@@ -215,6 +218,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         committee=_committee(where, fields.get("committee", ())),
         priors=fields.get("priors", "measured"),
         recipes=_recipes(where, fields.get("recipes", {})),
+        studies=_studies(where, fields.get("studies", {})),
         generators=read_generators(where, fields.get("generators", {})),
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(_listed(where, "labels", fields.get("labels", ("soft", "hard")))),
@@ -240,6 +244,25 @@ def _recipes(where: str, stated: Any) -> dict[str, dict[str, Any]]:
     for name, values in stated.items():
         with_overrides(method(str(name)).recipe_for("default").parameters, values, f"{where}, recipes, {name}")
     return {str(name): dict(values) for name, values in stated.items()}
+
+
+def _studies(where: str, stated: Any) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Axes by study; raises UnknownNameError or InputError for a study, axis or value that does not exist."""
+    if not isinstance(stated, dict) or not all(isinstance(axes, dict) for axes in stated.values()):
+        raise InputError(f"{where}: studies must map studies to axes", SEE)
+    for name, axes in stated.items():
+        known: dict[str, Callable[[Any], object]] = {
+            "method": method,
+            "ipc": lambda value: _whole(where, "ipc", value, 1, 10**6),
+            "student": architecture,
+            "variants": study(str(name)).variant,
+        }
+        for axis, values in axes.items():
+            if axis not in known:
+                raise UnknownNameError.of(f"axis of {where}, studies, {name}", str(axis), known)
+            for value in _listed(where, f"{axis} of {name}", values):
+                known[axis](value)
+    return {str(name): {axis: tuple(values) for axis, values in axes.items()} for name, axes in stated.items()}
 
 
 def _listed(where: str, field: str, value: Any) -> list[Any]:

@@ -121,13 +121,22 @@ class Study:
     stated_cells: Mapping[str, int]
     """Setting to the number of cells that the file states for it."""
 
+    def variant(self, name: str) -> Variant:
+        """The variant of that name; raises UnknownNameError."""
+        if name not in self.variants:
+            raise UnknownNameError.of(f"variant of {self.name}", str(name), self.variants)
+        return self.variants[name]
+
     def grid_of(self, chosen: Setting) -> Grid:
-        """The axes in a setting: its own, the paper's, or the paper's with the setting's students and IPC values."""
+        """The axes in a setting: this file's for it, the paper's, or the paper's with the setting's students; of these
+        the setting may state some otherwise."""
         if chosen.name in self.smaller:
-            return self.smaller[chosen.name]
-        if chosen.data in self.datasets:
-            return self.grid
-        return replace(self.grid, student=chosen.students)
+            grid = self.smaller[chosen.name]
+        elif chosen.data in self.datasets:
+            grid = self.grid
+        else:
+            grid = replace(self.grid, student=chosen.students)
+        return replace(grid, **chosen.studies.get(self.name, {}))
 
     def cells(self, chosen: Setting, ipc: int | None = None) -> list[StudyCell]:
         """The cells of a setting (of one IPC), in the order of the axes; IPC values that it lacks are left out."""

@@ -145,6 +145,11 @@ def test_of_a_field_written_twice_the_second_line_is_named(enable):
         ("generators: {small: digitz}", "unknown generator recipe 'digitz'"),
         ("optoins: {}", "unknown field of"),
         ("recipes: {sre2l: {iteration: 3}}", "unknown parameter of"),
+        ("studies: {label_budgit: {ipc: [10]}}", "unknown study 'label_budgit'"),
+        ("studies: {label_budget: {methods: [random]}}", "unknown axis of .* 'methods'"),
+        ("studies: {label_budget: {method: [randon]}}", "unknown method 'randon'"),
+        ("studies: {label_budget: {student: [resnet19]}}", "unknown architecture 'resnet19'"),
+        ("studies: {label_budget: {variants: [int9]}}", "unknown variant of label_budget 'int9'"),
     ],
 )
 def test_an_unknown_name_comes_with_its_file_and_setting_once(enable, field, match):
@@ -170,6 +175,9 @@ def test_the_example_settings_say_what_they_are_for(enable):
     )
     assert (r20.normalisation.std, r20.protocol.views.preset) == ((0.229, 0.224, 0.225), "rded_factor")
     assert (r20.teacher.weights, r20.teacher.recipe.accuracy_floor) == ("weights/cifar10_resnet20.safetensors", 0.91)
+    r18 = enable((DOCS / "examples/cifar10_r18.yaml").read_text("utf-8"))
+    assert {r18[name].teacher for name in r18 if name.startswith("cifar10_r18")} == {r18["cifar10_r18"].teacher}
+    assert (r18["cifar10_r18_readings"].trainings, r18["cifar10_r18"].students) == (5, ("resnet18",))
     nette = enable((DOCS / "examples/imagenette_128.yaml").read_text("utf-8"))["imagenette_128"]
     assert (nette.size, nette.ipc, nette.teacher.weights) == (128, (1, 10), None)
     mnist = enable((DOCS / "examples/mnist_5k.yaml").read_text("utf-8"))["mnist_5k"]

@@ -18,7 +18,7 @@ from dd_assets.studies.registry import read_study, studies, study
 
 TABLES = (1, 2, 3, 5, 6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 FIGURES = (1, 2, 4, 5, 6, 7, 8)
-OWN = ("attribution", "dap_guidance", "label_budget", "robust_scores")
+OWN = ("attribution", "dap_guidance", "label_budget", "rd3_readings", "robust_scores")
 """Studies that are no table or figure of the paper."""
 DIGITS = CATALOGUE["digits"]
 
@@ -26,7 +26,7 @@ DIGITS = CATALOGUE["digits"]
 def test_every_table_and_figure_of_the_paper_ships() -> None:
     shipped = [f"rd3_figure_{n}" for n in FIGURES] + [f"rd3_table_{n}" for n in TABLES]
     assert [name for name in studies() if name not in OWN] == shipped
-    assert {name for name, entry in studies().items() if entry.scores} == set(OWN) - {"dap_guidance"}
+    assert {name for name, entry in studies().items() if entry.scores} == set(OWN) - {"dap_guidance", "rd3_readings"}
     assert all(entry.table == n for n in TABLES for entry in [study(f"rd3_table_{n}")])
 
 
@@ -44,8 +44,8 @@ def test_the_smaller_grid_states_its_cells_and_all_apply(name: str) -> None:
         assert found.student not in PAPER_STUDENTS
 
 
-def test_all_smaller_grids_together_are_179_cells() -> None:
-    assert sum(len(entry.cells(DIGITS)) for entry in studies().values()) == 179
+def test_all_smaller_grids_together_are_187_cells() -> None:
+    assert sum(len(entry.cells(DIGITS)) for entry in studies().values()) == 187
 
 
 @pytest.mark.parametrize("number", TABLES)
@@ -115,6 +115,17 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, kind: type[
     path.write_text(text)
     with pytest.raises(kind, match=match):
         read_study(path)
+
+
+def test_axes_that_a_setting_states_take_the_place_of_the_studys_own() -> None:
+    stated = {"label_budget": {"method": ("noise",), "variants": ("fp16", "int8")}}
+    mine = replace(DIGITS, name="mine", ipc=(10,), students=("convnet2_w64",), studies=stated)
+    cells = study("label_budget").cells(mine)
+    assert [(cell.method, cell.ipc, cell.variant.name) for cell in cells] == [
+        ("noise", 10, "fp16"),
+        ("noise", 10, "int8"),
+    ]
+    assert len(study("label_budget").cells(replace(mine, studies={}))) == 3 * 7
 
 
 def test_cells_that_cannot_be_say_why() -> None:
