@@ -21,6 +21,7 @@ from dd_assets.report.efficiency import Lookup
 from dd_assets.report.exports import as_csv
 from dd_assets.report.page import template
 from dd_assets.report.studies import markdown, row_marks, stored_units, study_rows
+from dd_assets.report.study_figures import study_figures
 from dd_assets.report.study_scores import ScoreTable, score_tables
 from dd_assets.studies.registry import Study, studies
 from dd_resources.store import ArtefactStore
@@ -97,6 +98,8 @@ def study_files(store: ArtefactStore, namespace: str, scored: Sequence[str]) -> 
         rows = [row for member in members for row in member.rows]
         texts[f"studies/{name}.html"] = _page(store, members, scored)
         texts[f"studies/{name}.md"] = _markdown(members)
+        figures = [figure for member in members for figure in study_figures(member.study, member.chosen, member.rows)]
+        texts |= {f"studies/{name}_{number}.svg": figure["svg"] for number, figure in enumerate(figures, 1)}
         texts[f"studies/{name}.csv"] = as_csv([{k: v for k, v in row.items() if k not in LEFT_OUT} for row in rows])
         scores = [row for member in members for table in member.tables for row in table.rows]
         if scores:
@@ -155,6 +158,7 @@ def _member(member: StudyResults) -> dict[str, Any]:
         "blocks": list(blocks.values()),
         "reasons": list(dict.fromkeys(f"{row['method']}: {row['reason']}" for row in marked if row["reason"])),
         "tables": member.tables,
+        "figures": study_figures(member.study, member.chosen, member.rows),
         "commands": [
             f"dd-assets study {member.study.name} --dataset {member.chosen.name}",
             *(f"dd-assets verify {asset} '{partition}'" for partition in partitions),

@@ -12,7 +12,7 @@ for a dataset that is not the paper's, with its number of cells. A study with `s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -27,9 +27,23 @@ from dd_assets.methods.contract import with_overrides
 from dd_assets.methods.registry import METHODS
 
 FOLDER = Path(__file__).parent
-FIELDS = ("title", "source", "table", "scores", "datasets", "method", "ipc", "student", "variants", "smaller")
+FIELDS = (
+    "title",
+    "source",
+    "table",
+    "scores",
+    "datasets",
+    "method",
+    "ipc",
+    "student",
+    "variants",
+    "figures",
+    "smaller",
+)
 VARIANT_FIELDS = ("label", "preset", "protocol", "parameters", "students", "published", "factors", "learning_rates")
 GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
+CHANGED = ("protocol", "parameters")
+"""What a variant may change field by field."""
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
 SCORES = ("robust", "attribution", "budget")
@@ -116,6 +130,8 @@ class Study:
     """The paper's; settings with that data have the paper's grid."""
     grid: Grid
     variants: Mapping[str, Variant]
+    figures: Mapping[str, tuple[str, str]]
+    """Label of a figure's axis to what it shows: (one of CHANGED, field)."""
     smaller: Mapping[str, Grid]
     """Setting to a grid of its own."""
     stated_cells: Mapping[str, int]
@@ -196,8 +212,8 @@ def _study(where: str, name: str, stated: Any) -> Study:
     }
     grid = _grid(where, stated, {}, variants)
     smaller = stated.get("smaller", {})
-    for data, fields in smaller.items():
-        _known(f"{where}, smaller, {data}", fields, GRID_FIELDS)
+    for data, own in smaller.items():
+        _known(f"{where}, smaller, {data}", own, GRID_FIELDS)
     for variant, method in product(variants.values(), grid.method):
         if method in METHODS():
             own = METHODS()[method].recipe_for("default").parameters
@@ -211,6 +227,7 @@ def _study(where: str, name: str, stated: Any) -> Study:
         datasets=tuple(stated["datasets"]),
         grid=grid,
         variants=variants,
+        figures=_figures(where, stated.get("figures", {}), [name for name in grid.method if name in METHODS()]),
         smaller={data: _grid(f"{where}, smaller, {data}", own, stated, variants) for data, own in smaller.items()},
         stated_cells={data: own["cells"] for data, own in smaller.items()},
     )
@@ -246,6 +263,25 @@ def _grid(where: str, stated: Mapping[str, Any], base: Mapping[str, Any], varian
     if empty:
         raise InputError(f"{where}: no {empty[0]}", "give a list of one or more")
     return Grid(variants=names, **axes)
+
+
+def _figures(where: str, stated: Any, methods: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Axes of figures; raises UnknownNameError for a field that the protocol, or every method, lacks."""
+    found = {}
+    for name, path in stated.items():
+        section, _, key = str(path).partition(".")
+        if section not in CHANGED:
+            raise UnknownNameError.of(f"beginning of {where}, figure {name}", section, CHANGED)
+        owners = (
+            [Protocol]
+            if section == "protocol"
+            else [METHODS()[entry].recipe_for("default").parameters for entry in methods]
+        )
+        known = {item.name for owner in owners for item in fields(owner)}
+        if key not in known:
+            raise UnknownNameError.of(f"field of the {section} in {where}, figure {name}", key, known)
+        found[str(name)] = (section, key)
+    return found
 
 
 def _variant(where: str, name: str, stated: Mapping[str, Any]) -> Variant:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
+
+import pytest
 
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.report.site import write_site
-from dd_assets.report.study_pages import study_results
+from dd_assets.report.study_figures import study_figures
+from dd_assets.report.study_pages import results_of, study_results
 from dd_assets.studies.registry import study
 from dd_resources.store import ArtefactStore
 from tests.report.stored import STUDENT, put, refer
 
 DIGITS = CATALOGUE["digits"]
+SVG = "{http://www.w3.org/2000/svg}"
+KERNELS = ("linear", "rbf", "laplacian", "polynomial", "cosine")
 
 
 def put_study(store: ArtefactStore, name: str, leave_out: str = "") -> dict[str, str]:
@@ -66,3 +73,46 @@ def test_cells_without_a_result_say_so(store: ArtefactStore, tmp_path: Path) -> 
     assert {row["student"] for row in found.rows} == {STUDENT}
     write_site(store, "default", tmp_path)
     assert "missing" in (tmp_path / "studies/robust_scores.html").read_text()
+
+
+def test_a_figure_shows_the_variants_that_change_its_field_where_their_numbers_say(
+    store: ArtefactStore, tmp_path: Path
+) -> None:
+    put_study(store, "dap_guidance")
+    written = {str(path.relative_to(tmp_path)) for path in write_site(store, "default", tmp_path)}
+    pictures = [f"studies/dap_guidance_{number}.svg" for number in (1, 2, 3, 4)]
+    assert written.issuperset(pictures)
+    strength, *_, kernel = (ET.fromstring((tmp_path / name).read_text()) for name in pictures)
+    # Of 17 cells 0, 1, 2, .. in their order: as declared (γ .005), and five other strengths.
+    ticks = {text.text: float(text.get("x", "nan")) for text in strength.iter(SVG + "text")}
+    spots = {dot[0].text: float(dot.get("cx", "nan")) for dot in strength.iter(SVG + "circle")}
+    means = {0.005: 51, 0: 52, 0.00125: 53, 0.0025: 54, 0.01: 55, 0.025: 56}
+    assert list(spots) == [f"{means[gamma]:.1f} ± 1.4" for gamma in sorted(means)]
+    scale = (ticks["0.02"] - ticks["0"]) / 0.02
+    for gamma, mean in means.items():
+        assert spots[f"{mean:.1f} ± 1.4"] == pytest.approx(ticks["0"] + gamma * scale, abs=0.11)
+    # The kernels have names for places, the declared one first, and no line joins them.
+    names = [text.text for text in kernel.iter(SVG + "text") if text.text in KERNELS]
+    assert names == ["linear", "rbf", "laplacian", "polynomial", "cosine"]
+    assert not list(kernel.iter(SVG + "polyline"))
+    page = (tmp_path / "studies/dap_guidance.html").read_text()
+    assert page.count("<svg") == 4
+
+
+def test_a_protocols_field_is_an_axis_too_and_methods_stand_side_by_side(store: ArtefactStore) -> None:
+    grid = {"rd3_figure_8": {"method": ("rded", "sre2l")}}
+    chosen = dataclasses.replace(DIGITS, name="mine", ipc=(10,), students=(STUDENT,), studies=grid)
+    entry = study("rd3_figure_8")
+    units = {}
+    for place, cell in enumerate(entry.cells(chosen)):
+        summary = {"accuracy": 0.5 + place / 100, "best_accuracy": 0.6}
+        recipe = {"of": cell.key, "protocol": {"name": "rd3"}}
+        units[f"10/{cell.key}/draw0/seed0"] = put(store, "training", cell.key, {}, parameters=recipe, summary=summary)
+    found = results_of(entry, chosen, units, store.lookup)
+    (figure,) = study_figures(entry, chosen, found.rows)
+    assert figure["title"] == f"temperature: mine, IPC 10, {STUDENT}"
+    root = ET.fromstring(figure["svg"])
+    assert [len(line.get("points", "").split()) for line in root.iter(SVG + "polyline")] == [6, 6]
+    first, second = (float(dot.get("cx", "nan")) for dot in list(root.iter(SVG + "circle"))[::6])
+    assert second - first == pytest.approx(7, abs=0.2)
+    assert study_figures(entry, chosen, found.rows[:1]) == []

@@ -107,6 +107,8 @@ variants:
         (GOOD.replace("one: {}", "a/b: {}"), InputError, "a name with '/'"),
         (GOOD.replace("[random]", "[]"), InputError, "no method"),
         (GOOD + "smaller: {digits: {cells: 1, variants: [two]}}", UnknownNameError, "unknown variant"),
+        (GOOD + "figures: {T: protocol.temperatur}", UnknownNameError, "figure T.*did you mean 'temperature'"),
+        (GOOD + "figures: {T: views.hflip}", UnknownNameError, "unknown beginning of x.yaml, figure T 'views'"),
         (GOOD + "x: [", InputError, "not valid YAML"),
     ],
 )
