@@ -66,7 +66,7 @@ def _series(placed: Sequence[tuple[Any, Row]], names: Sequence[str]) -> dict[str
 
 
 def _drawn(series: Mapping[str, Sequence[Spot]], names: Sequence[str], title: str, x_label: str) -> str:
-    """Numbers are joined by a line, names are not; several series stand side by side where they would overlap."""
+    """Numbers are joined by a line; at a name the series stand side by side, unjoined."""
     spots = [spot for own in series.values() for spot in own]
     heights = [y + sign * spread for _, y, spread in spots for sign in (-1, 1)]
     several = len(series) > 1
@@ -78,9 +78,9 @@ def _drawn(series: Mapping[str, Sequence[Spot]], names: Sequence[str], title: st
         chart.x_ticks = [ends[0], *(1.0 + place for place in range(len(names))), ends[1]]
     body = [chart.frame(x_label, "accuracy, %", (lambda x: _name_at(x, names)) if names else "{:g}".format)]
     for index, (entry, own) in enumerate(series.items()):
-        aside = 7 * (index - (len(series) - 1) / 2)
+        aside = 7 * (index - (len(series) - 1) / 2) if names else 0.0
         if not names:
-            body.append(f'<g transform="translate({aside:g} 0)">{chart.line(index, [[(x, y) for x, y, _ in own]])}</g>')
+            body.append(chart.line(index, [[(x, y) for x, y, _ in own]]))
         body += [_mark(chart, spot, PALETTE[index % len(PALETTE)], aside) for spot in own]
         if several:
             body.append(chart.legend(index, entry))
