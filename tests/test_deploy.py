@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dd_assets.cli.common import INSTANCE
 from dd_assets.errors import InputError
 from dd_assets.planning.memory import memory_each
 from dd_resources.cluster import Request
@@ -38,6 +39,13 @@ def test_every_file_is_yaml(path: Path) -> None:
 def test_only_loopback_ports_are_published() -> None:
     published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
     assert published == ["127.0.0.1:3000:3000"]
+
+
+@pytest.mark.parametrize("name", ["dagster.yaml", "dagster.postgres.yaml", "cli"])
+def test_instances_send_nothing_and_show_no_dialog_over_the_first_page(name: str) -> None:
+    text = INSTANCE if name == "cli" else (DEPLOY / name).read_text("utf-8")
+    stated = yaml.safe_load(text)
+    assert (stated["telemetry"], stated["nux"]) == ({"enabled": False}, {"enabled": False})
 
 
 def test_compose_mounts_files_that_exist() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INSTANCE = """# Written by dd-assets for a single machine; deploy/dagster.yaml explains each line.
 telemetry: {enabled: false}
+nux: {enabled: false}
 concurrency: {runs: {max_concurrent_runs: 2}}
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 30}
 """

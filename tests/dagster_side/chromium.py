@@ -43,8 +43,6 @@ def page(address: str) -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=program(), args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(base_url=address, viewport={"width": 1500, "height": 950})
         context.set_default_timeout(PATIENCE)
-        # Dagster's welcome dialog would lie over everything.
-        context.add_init_script("localStorage.setItem('communityNux', '1')")
         yield context.new_page()
         browser.close()
 

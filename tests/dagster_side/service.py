@@ -26,6 +26,7 @@ SETTINGS = Path(__file__).with_name("launches.yaml")
 LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "dd_assets"}
 INSTANCE = """
 telemetry: {enabled: false}
+nux: {enabled: false}
 concurrency: {runs: {max_concurrent_runs: 2}}
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 5, poll_interval_seconds: 5}
 """
