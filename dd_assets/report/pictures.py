@@ -74,18 +74,21 @@ def curve_svg(
     title: str,
     x_label: str,
     y_label: str,
+    logarithmic: bool = False,
 ) -> str:
     """A self-contained inline SVG line chart (560 x 320 units) with axes, ticks and a legend.
 
     series: name to (x, y), each of equal length (points,); values that are not finite break the line. Text and axes
-    take the surrounding text colour, so that one figure serves light and dark pages. Raises InputError when no finite
-    point is given or lengths differ.
+    take the surrounding text colour, so that one figure serves light and dark pages. logarithmic: x, above 0, is drawn
+    by its logarithm. Raises InputError when no finite point is given or lengths differ.
     """
     lines = {name: _finite_runs(name, x, y) for name, (x, y) in series.items()}
     points = [point for runs in lines.values() for run in runs for point in run]
     if not points:
         raise InputError(f"the curve {title!r} has no finite point", "pass at least one series with finite values")
-    chart = Chart([x for x, _ in points], [y for _, y in points], legend_rows=math.ceil(len(lines) / 3))
+    chart = Chart(
+        [x for x, _ in points], [y for _, y in points], legend_rows=math.ceil(len(lines) / 3), logarithmic=logarithmic
+    )
     body = [chart.frame(x_label, y_label)]
     for index, (name, runs) in enumerate(lines.items()):
         body.append(chart.line(index, runs))
