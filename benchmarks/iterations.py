@@ -39,9 +39,8 @@ def stages(rows: Mapping[str, Row]) -> dict[str, list[Row]]:
 
 
 def beginning(name: str) -> str:
-    """The method whose images a method's default recipe begins with; noise where it names none."""
-    method = METHODS()[name]
-    return method.images_of(method.recipe_for("default").parameters) or "noise"
+    """What a method's default recipe begins with: a method's name, such as noise, or 'real'."""
+    return str(getattr(METHODS()[name].recipe_for("default").parameters, "init", "noise"))
 
 
 def table(found: Mapping[str, list[Row]]) -> str:
