@@ -85,7 +85,7 @@ def test_the_ui_listens_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.Mo
 
     called: list[list[str]] = []
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    monkeypatch.setattr(os, "execv", lambda program, command: called.append(command))
+    monkeypatch.setattr(os, "execve", lambda program, command, _: called.append(command))
     assert CliRunner().invoke(main, ["ui", "--port", "3456"]).exit_code == 0
     (command,) = called
     assert command[command.index("-h") + 1] == "127.0.0.1"

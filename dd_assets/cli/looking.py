@@ -265,7 +265,10 @@ def ui(port: int) -> None:
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
     click.echo(f"http://127.0.0.1:{port}  (DAGSTER_HOME={home})")
     command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(command[0], [*command, "-w", str(workspace)])
+    # `dagster dev` says at every start that it is superseded; its successor wants a project of its own layout.
+    ignored = "ignore:Function `dev_command` is superseded"
+    warnings = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), ignored)))
+    os.execve(command[0], [*command, "-w", str(workspace)], {**os.environ, "PYTHONWARNINGS": warnings})
 
 
 COMMANDS = (methods, datasets, students, doctor, plan, explain, leaderboard, ui)
