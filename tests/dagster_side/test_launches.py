@@ -6,6 +6,7 @@ The tests build on each other in this order, on one deployment.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -77,18 +78,19 @@ def test_an_override_is_marked_kept_apart_and_never_called_fresh(service: Servic
     assert (rows[1]["declared"], rows[1]["rank"]) == (True, 1)
     assert (rows[2]["declared"], rows[2]["rank"]) == (False, None)
     # Another instance over the same store adopts what was declared, and nothing that was overridden.
-    adopted = adopt(service, service.root / "elsewhere", "quick|2")
-    assert {asset: adopted[asset] for asset in NOISE} == dict.fromkeys(NOISE, "left")
-    assert adopted["teacher"] == "adopted"
+    adopted, closing = adopt(service, service.root / "elsewhere", "quick|2")
+    assert {asset for asset, word in adopted.items() if word == "adopted"} == {"dataset", "teacher"}
+    assert not set(adopted) & set(NOISE)
+    assert re.search(r", 2 adopted, \d+ blocked, [1-9]\d* left; 0 heavy calls$", closing), closing
 
 
-def adopt(service: Service, home: Path, partition: str) -> dict[str, str]:
-    """Asset to what `adopt` under a fresh instance says of it."""
+def adopt(service: Service, home: Path, partition: str) -> tuple[dict[str, str], str]:
+    """Asset to what `adopt` under a fresh instance says of it, and its closing line, which counts what is left."""
     elsewhere = replace(service, overrides={"DAGSTER_HOME": str(home)})
     done = elsewhere.command("adopt", "--select", "group:noise", "--partition", partition)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if "[" in line]
-    return {words[1]: words[0] for words in lines}
+    return {words[1]: words[0] for words in lines}, done.stdout.splitlines()[-1]
 
 
 def test_the_nightly_schedule_asks_for_what_is_stale_and_says_why_it_skips(service: Service) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning import graph
 from dd_assets.planning.plan import Target
-from dd_assets.planning.sync import Outcome, RunFailedError
+from dd_assets.planning.sync import QUIET, Outcome, RunFailedError
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.leaderboard import leaderboard_rows
 from dd_assets.units import training
@@ -120,6 +122,42 @@ def test_side_by_side_everything_is_computed_once_and_recorded_by_its_own_run(fi
     assert {dg.AssetKey(asset.split("/")) for asset, _ in outcome.lines} <= recorded
     again = world.sync(TARGETS)
     assert (words(again), again.heavy_calls) == ({"reused"}, 0)
+
+
+STEP_ALLOWANCE = 0.12
+"""CPU-seconds that a step may take beyond Dagster's own when all it asks for is stored; .03 to .05 as measured."""
+
+
+def test_a_reused_step_costs_little_more_than_one_that_does_nothing(world: World) -> None:
+    assets = [f"rded/{noun}" for noun in ("synthetic_images", "soft_labels", "score_convnet2_w64")]
+    world.sync(TARGETS)
+    ours = world.definitions.resolve_job_def("rded_job")
+    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
+
+    def idle(name: str, before: list[str]) -> dg.AssetsDefinition:
+        @dg.asset(name=name, deps=before, partitions_def=dg.StaticPartitionsDefinition(["quick|2"]))
+        def nothing() -> None: ...
+
+        return nothing
+
+    chain = [idle(f"step{place}", [f"step{place - 1}"] if place else []) for place in range(len(assets))]
+    bare = dg.Definitions(assets=chain, jobs=[dg.define_asset_job("bare", chain)]).resolve_job_def("bare")
+
+    def cpu_seconds(job: dg.JobDefinition, selection: list[dg.AssetKey] | None) -> float:
+        began = time.process_time()
+        done = job.execute_in_process(
+            partition_key="quick|2", instance=world.instance, asset_selection=selection, run_config=QUIET
+        )
+        spent = time.process_time() - began
+        origins = [event.materialization.metadata.get("origin") for event in done.get_asset_materialization_events()]
+        assert len(origins) == len(assets)
+        assert selection is None or {origin.value for origin in origins if origin is not None} == {"reused"}
+        return spent / len(assets)
+
+    # In turns, so that a busy minute of the machine falls on both; the first pair is not counted.
+    pairs = [(cpu_seconds(bare, None), cpu_seconds(ours, keys)) for _ in range(6)][1:]
+    alone, whole = (statistics.median(column) for column in zip(*pairs, strict=True))
+    assert whole - alone <= STEP_ALLOWANCE, f"a step of Dagster's {alone:.3f} CPU-s, a reused one {whole:.3f}"
 
 
 def _contents(store: ArtefactStore) -> dict[str, str]:
