@@ -13,6 +13,7 @@ from typing import Any
 from dd_assets.datasets.setting import Setting
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import declared_parameters
+from dd_assets.report.bytes_figure import bytes_figures
 from dd_assets.report.chart import PALETTE, Chart
 from dd_assets.studies.registry import Study, Variant
 
@@ -22,7 +23,8 @@ Spot = tuple[float, float, float]
 
 
 def study_figures(study: Study, chosen: Setting, rows: Sequence[Row]) -> list[dict[str, str]]:
-    """{title, svg} of each figure the study states, per IPC and student where two variants or more have results.
+    """{title, svg} of each figure the study states, per IPC and student where two variants or more have results; of a
+    label budget also accuracy over bytes.
 
     rows: of one setting, as `studies.study_rows` makes them. A series per method; of the variants those that change the
     figure's field, and those that change nothing.
@@ -38,7 +40,7 @@ def study_figures(study: Study, chosen: Setting, rows: Sequence[Row]) -> list[di
             if any(len(spots) > 1 for spots in series.values()):
                 title = f"{chosen.name}, IPC {ipc}, {student}"
                 made.append({"title": f"{name}: {title}", "svg": _drawn(series, names, title, name)})
-    return made
+    return [*made, *(bytes_figures(chosen.name, rows) if study.scores == "budget" else ())]
 
 
 def _stands(variant: Variant, section: str, key: str) -> bool:
