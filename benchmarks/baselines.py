@@ -4,9 +4,9 @@ Belongs here: arm A, the loop that they all copy, and arm B, the same loop tuned
 RDED. Does not belong: this project's own loops (dd_assets/evaluation, dd_assets/synthesis).
 
 Arm A: one PIL image at a time through torchvision transforms in a DataLoader whose workers start anew every epoch;
-CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the unmixed batch,
-in training mode, for the printed accuracy; loss and accuracy are read with `.item()` at every step. (LINs-lab/RDED
-3f6453d, validation/main.py, and the loops that descend from it.)
+CutMix on the batch; eager fp32 in torch's default memory format; the student runs a second time on the mixed batch,
+without gradients but in training mode, for the printed accuracy; loss and accuracy are read with `.item()` at every
+step. (LINs-lab/RDED 3f6453d, validation/main.py, and the loops that descend from it.)
 Arm B: images stay as a uint8 tensor, torchvision's v2 transforms act on whole batches, no second forward, channels
 last.
 """
@@ -88,15 +88,15 @@ class ArmA:
         self.student.train()
         seen = 0.0
         for inputs, labels in self.train:
-            plain, truth = inputs.to(self.device), labels.to(self.device)
-            mixed = _mixed(plain)
+            mixed, truth = _mixed(inputs.to(self.device)), labels.to(self.device)
             with torch.no_grad():
                 wanted = self.teacher(mixed)
             loss = _loss(self.student(mixed), wanted)
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
-            shown = self.student(plain)
+            with torch.no_grad():
+                shown = self.student(mixed)
             seen += loss.item() + (shown.argmax(1) == truth).float().mean().item()
         return seen
 

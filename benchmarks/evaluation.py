@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.baselines import ArmA, ArmB
 from benchmarks.common import interleaved, report
@@ -39,11 +40,14 @@ from dd_assets.models.architectures import build_model
 from dd_resources.raw_data import RawData
 from dd_resources.threads import set_threads
 
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 EPOCHS, SCORINGS = 400, 8
 BATCH, IPC = 50, 10
 
 
-ARMS = ("A, 0 workers", "A, 2 workers", "B", "dd-assets, fp32", "dd-assets, bf16")
+WORKERS = (0, 1, 2, 4)
+ARMS = (*(f"A, {count} workers" for count in WORKERS), "B", "dd-assets, fp32", "dd-assets, bf16")
 
 
 def main() -> None:
@@ -57,8 +61,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--arm", choices=ARMS, help="time this one in this process (what the others are started with)")
+    parser.add_argument("--operators", action="store_true", help="instead: which operators this project's time goes to")
     parser.add_argument("--out")
     given = parser.parse_args()
+    if given.operators:
+        set_threads(given.threads)
+        rows = [row for name in PRECISIONS for row in operators(setting(given.setting), given.student, name)]
+        report(f"operators of an evaluation, {given.setting} {given.student}", rows, given.out, given.device)
+        return
     if given.arm:
         (set_threads if given.arm.startswith("dd-assets") else torch.set_num_threads)(given.threads)
         print(*timed(setting(given.setting), given.student, given.arm, given.epochs, given.test_images, given.device))
@@ -71,6 +81,25 @@ def main() -> None:
         found[arm].append((epoch, scoring))
     torch.set_num_threads(given.threads)
     report(f"evaluation {given.setting} {given.student}", rows_of(found), given.out, given.device)
+
+
+def operators(chosen: Setting, student: str, precision: Precision, shown: int = 9) -> list[dict[str, Any]]:
+    """Shares of an evaluation's own CPU time by operator: epochs and scorings as many of each as in a whole one."""
+    epochs, tests = 4, 10_000
+    networks = (_network(chosen, student, 0), _network(chosen, chosen.teacher.architecture, 1))
+    made, part, _ = _data(chosen, tests * SCORINGS * epochs // EPOCHS)
+    arm = _Ours(chosen, networks, made, part, "cpu", precision)
+    arm.several(1)
+    arm.score()
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        arm.several(epochs)
+        arm.score()
+    events = seen.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    found = sorted(((100 * event.self_cpu_time_total / whole, event.key) for event in events), reverse=True)
+    rows = [{"precision": precision, "operator": name, "share %": share} for share, name in found[:shown]]
+    rest = sum(share for share, _ in found[shown:])
+    return [*rows, {"precision": precision, "operator": "all others", "share %": rest}]
 
 
 def rows_of(found: Mapping[str, Sequence[tuple[float, float]]]) -> list[dict[str, Any]]:
@@ -87,27 +116,31 @@ def rows_of(found: Mapping[str, Sequence[tuple[float, float]]]) -> list[dict[str
 
 def timed(chosen: Setting, student: str, name: str, epochs: int, tests: int, device: str) -> tuple[float, float]:
     """Seconds of an epoch, labels included, and of scoring the whole test split, of one arm."""
-    train, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(chosen.name)
-    rows = np.concatenate([train.of_class(label)[:IPC] for label in range(len(chosen.classes))])
-    images, labels = train.images[rows], train.labels[rows]
-    part = ImageArrays(test.images[:tests], test.labels[:tests])
+    made, part, every = _data(chosen, tests)
     normalisation = (list(chosen.normalisation.mean), list(chosen.normalisation.std))
     networks = (_network(chosen, student, 0), _network(chosen, chosen.teacher.architecture, 1))
-    given = ((images, labels), (part.images, part.labels), normalisation)
+    given = ((made.images, made.labels), (part.images, part.labels), normalisation)
     arm: Any
     if name.startswith("A"):
         arm = ArmA(*networks, *given, batch=BATCH, workers=int(name.split()[1]), device=device)
     elif name == "B":
         arm = ArmB(*networks, *given, batch=BATCH, device=device)
     else:
-        precision: Literal["fp32", "bf16"] = "bf16" if name.endswith("bf16") else "fp32"
-        arm = _Ours(chosen, networks, images, labels, part, device, precision)
+        arm = _Ours(chosen, networks, made, part, device, "bf16" if name.endswith("bf16") else "fp32")
     several = arm.several if isinstance(arm, _Ours) else lambda count: [arm.epoch() for _ in range(count)]
     several(2)
     arm.score()
     trained = interleaved({name: lambda: several(epochs)}, 1, device, warm=0)[name]["wall"]
     scored = interleaved({name: arm.score}, 1, device, warm=0)[name]["wall"]
-    return trained / epochs, scored * len(test) / tests
+    return trained / epochs, scored * every / tests
+
+
+def _data(chosen: Setting, tests: int) -> tuple[ImageArrays, ImageArrays, int]:
+    """IPC training images of each class, so many test images, and how many there are of these."""
+    train, test = RawData(os.environ.get("DD_DATA_ROOT", "")).load(chosen.name)
+    rows = np.concatenate([train.of_class(label)[:IPC] for label in range(len(chosen.classes))])
+    part = ImageArrays(test.images[:tests], test.labels[:tests])
+    return ImageArrays(train.images[rows], train.labels[rows]), part, len(test)
 
 
 class _Ours:
@@ -117,13 +150,12 @@ class _Ours:
         self,
         chosen: Setting,
         networks: tuple[nn.Module, nn.Module],
-        images: np.ndarray,
-        labels: np.ndarray,
+        made: ImageArrays,
         test: ImageArrays,
         device: str,
-        precision: Literal["fp32", "bf16"],
+        precision: Precision,
     ) -> None:
-        self.chosen, self.images, self.labels, self.test, self.device = chosen, images, labels, test, device
+        self.chosen, self.made, self.test, self.device = chosen, made, test, device
         self.student, self.teacher = networks[0], networks[1].eval()
         self.protocol = replace(
             chosen.protocol,
@@ -140,7 +172,7 @@ class _Ours:
         """Labels and training of so many epochs; of the scoring at their end only one image is left."""
         logits = compute_logits(
             self.teacher,
-            self.images,
+            self.made.images,
             self.protocol.views,
             self.chosen.normalisation,
             batch=BATCH,
@@ -151,8 +183,8 @@ class _Ours:
         )
         train_student(
             self.student,
-            images_u8=self.images,
-            labels=self.labels,
+            images_u8=self.made.images,
+            labels=self.made.labels,
             protocol=replace(self.protocol, epochs=epochs),
             view_seed=0,
             test=ImageArrays(self.test.images[:1], self.test.labels[:1]),

@@ -19,17 +19,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.baselines import ArmA, ArmB, PlainRecovery
 from benchmarks.common import interleaved, machine, report
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.evaluation.accuracy import evaluate, prepare_test
 from dd_assets.evaluation.labels import compute_logits
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.students import train_student
@@ -40,8 +42,11 @@ from dd_assets.methods.request import Request
 from dd_assets.methods.sre2l.synthesis import synthesise
 from dd_assets.models.architectures import build_model
 from dd_assets.models.training import train_teacher
-from dd_assets.progress import Progress
 
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+EPOCHS, SCORINGS, TESTS = 400, 8, 10_000
+"""Of a whole evaluation at IPC 10."""
 SETTING = CATALOGUE["cifar10"]
 HALVES = ("train_images_0.npy", "train_images_1.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
@@ -102,31 +107,46 @@ def made_up(train: int, test: int, size: int = 32) -> tuple[ImageArrays, ImageAr
 
 
 def steps(device: str, sizes: tuple[int, ...], rounds: int, epochs: int, network: str) -> list[dict[str, Any]]:
-    """Milliseconds of a training step (batch 50, labels included) and of an SRe2L iteration (100 images), by arm."""
+    """Milliseconds of a training step (batch 50, labels included), of an SRe2L iteration (100 images) and, at 32 px,
+    of a whole evaluation made up of timed epochs and scorings of 10,000 images, by arm."""
     rows = []
     for size in sizes:
         train, test = made_up(100, 100, size)
         statistics = (list(SETTING.normalisation.mean), list(SETTING.normalisation.std))
         given = ((train.images, train.labels), (test.images, test.labels), statistics)
-        a = ArmA(network_of(network, size), network_of(network, size), *given, batch=50, workers=2, device=device)
-        b = ArmB(network_of(network, size), network_of(network, size), *given, batch=50, device=device)
+        baselines = {
+            "A": ArmA(network_of(network, size), network_of(network, size), *given, batch=50, workers=2, device=device),
+            "B": ArmB(network_of(network, size), network_of(network, size), *given, batch=50, device=device),
+        }
         ours = (network_of(network, size), network_of(network, size).eval())
         one = ImageArrays(test.images[:1], test.labels[:1])  # scored at the end of a training, whatever is timed
-        arms: dict[str, Any] = {
-            "A": a.epoch,
-            "B": b.epoch,
-            "dd-assets": lambda ours=ours, train=train, one=one: _train(*ours, train, one, epochs=1, device=device),
-        }
+        arms: dict[str, Any] = {name: arm.epoch for name, arm in baselines.items()}
+        scorings: dict[str, Any] = {name: arm.score for name, arm in baselines.items()}
+        tests, truth = prepare_test(test.images).to(device), torch.from_numpy(test.labels).to(device)
+        for precision in PRECISIONS:
+            name = f"dd-assets, {precision}"
+            arms[name] = partial(_train, *ours, train, one, epochs=1, device=device, precision=precision)
+            scorings[name] = partial(_scored, ours[0], tests, truth, precision)
         timed = interleaved(arms, rounds, device)
         rows += _rows(f"train {size} px", timed, 2)
+        if size == 32:
+            scored = interleaved(scorings, rounds, device)
+            whole = {
+                name: {"wall": EPOCHS * found["wall"] + SCORINGS * TESTS / len(test) * scored[name]["wall"]}
+                for name, found in timed.items()
+            }
+            rows += _rows(f"whole evaluation {size} px", whole, 1)
         plain = PlainRecovery(network_of(network, size), torch.arange(100) % 10, size, device)
         frozen = network_of(network, size).eval().requires_grad_(False).to(device)
-        arms = {
-            "A": lambda plain=plain: [plain.step() for _ in range(epochs)],
-            "dd-assets": lambda frozen=frozen, size=size: recover(frozen, size, epochs, device),
-        }
+        arms = {"A": lambda plain=plain: [plain.step() for _ in range(epochs)]}
+        for precision in PRECISIONS:
+            arms[f"dd-assets, {precision}"] = partial(recover, frozen, size, epochs, device, precision)
         rows += _rows(f"SRe2L {size} px", interleaved(arms, rounds, device), epochs)
     return rows
+
+
+def _scored(student: nn.Module, tests: Tensor, truth: Tensor, precision: Precision) -> Tensor:
+    return evaluate(student, tests, truth, SETTING.normalisation, precision).sum()
 
 
 def _rows(what: str, timed: Mapping[str, Mapping[str, float]], steps: int) -> list[dict[str, Any]]:
@@ -142,7 +162,7 @@ def network_of(name: str, size: int, seed: int = 0) -> nn.Module:
     return build_model(name, classes=10, channels=3, size=size, seed=seed)
 
 
-def recover(teacher: nn.Module, size: int, iterations: int, device: str, precision: str = "fp32") -> None:
+def recover(teacher: nn.Module, size: int, iterations: int, device: str, precision: Precision = "fp32") -> None:
     """SRe2L of a hundred images in one batch, as the CIFAR-10 recipe does it but for the number of iterations."""
     parameters = replace(method("sre2l").recipe_for("cifar10").parameters, iterations=iterations, precision=precision)
     facts = Facts(
@@ -180,10 +200,12 @@ def _train(
     device: str,
     seed: int = 0,
     checkpoints: Any = None,
-    progress: Progress | None = None,
+    precision: Precision = "fp32",
+    views: str = "rd3",
 ) -> dict[str, Any]:
     """Labels, training and score of one student under RD3's protocol."""
-    protocol = Protocol(views=VIEW_PRESETS["rded_factor"], epochs=epochs).for_student(True, len(images))
+    stated = Protocol(views=VIEW_PRESETS[views], epochs=epochs, precision=precision)
+    protocol = stated.for_student(True, len(images))
     logits = compute_logits(
         teacher,
         images.images,
@@ -193,6 +215,7 @@ def _train(
         epochs=epochs,
         seed=seed,
         device=device,
+        precision=precision,
     )
     score = train_student(
         student,
@@ -261,6 +284,7 @@ def score(
                 device=device,
                 seed=seed,
                 checkpoints=place,
+                views="rded_factor",
             )
         except _Stop:
             print("stopped; run the same command to go on")

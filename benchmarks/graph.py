@@ -1,9 +1,9 @@
-"""An up-to-date `sync` and `plan` over a large grid, and what loading the definitions costs.
+"""An up-to-date `sync` and `plan` over a large grid.
 
 Belongs here: building such a grid synthetically, timing the real planner and the real sync over it. Does not belong:
 computing anything: every unit but the datasets is a made-up manifest, its recipe digest is real.
 
-    python -m benchmarks.graph --settings 10 --methods 13 --students 3
+    python -m benchmarks.graph --settings 13
 """
 
 from __future__ import annotations

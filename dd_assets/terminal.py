@@ -60,7 +60,7 @@ def leaderboard_table(rows: Sequence[Mapping[str, Any]], origin: Mapping[Target,
         console.print(table)
 
 
-SPARE = ("RD3 %", "labels", "images", "seeds", "draws", "training s", "origin", "best %", "synthesis s")
+SPARE = ("agree %", "RD3 %", "labels", "images", "seeds", "draws", "training s", "origin", "best %", "synthesis s")
 """Columns of the leaderboard that a narrow terminal does without, the first one first."""
 
 
@@ -72,6 +72,7 @@ def _cells(row: Mapping[str, Any], origin: Mapping[Target, str]) -> dict[str, st
         "method": row["method"] if row["declared"] else f"{row['method']} (overridden)",
         "accuracy %": f"{100 * row['accuracy_mean']:.1f}{spread}",
         "best %": f"{100 * row['best_mean']:.1f}",
+        "agree %": "–" if row["label_agreement"] is None else f"{100 * row['label_agreement']:.1f}",
         "RD3 %": "–" if row["published"] is None else f"{100 * row['published']:.1f}",
         "draws": str(row["draws"]),
         "seeds": str(row["seeds"]),

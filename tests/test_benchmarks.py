@@ -33,7 +33,7 @@ def test_an_up_to_date_grid_is_planned_and_synced_at_little_cost(tmp_path: Path)
     shown = _run("benchmarks.graph", "--settings", "1", "--methods", "6", "--out", str(tmp_path / "graph.json"))
     assert "| asset_partitions |" in shown
     (row,) = json.loads((tmp_path / "graph.json").read_text())["rows"]
-    # Measured: 3 to 4 ms of a core for each that is found up to date (docs/results/performance.md). A second look at
+    # Measured: 2.1 to 2.5 ms of a core for each that is up to date (docs/results/performance.md). A second look at
     # the store or at Dagster's log for each of them would double it, and a machine may be half as fast.
     assert row["sync_cpu_s"] / row["asset_partitions"] < 0.016
 

@@ -19,7 +19,19 @@ from dd_assets.units import leaderboard
 from dd_assets.units.kinds import kind_of
 from dd_resources.injection import NAMESPACE, ComputeResource, RawDataResource, StoreResource
 
-SHOWN = ("dataset", "ipc", "method", "student", "label", "accuracy_mean", "accuracy_std", "draws", "seeds", "published")
+SHOWN = (
+    "dataset",
+    "ipc",
+    "method",
+    "student",
+    "label",
+    "accuracy_mean",
+    "accuracy_std",
+    "label_agreement",
+    "draws",
+    "seeds",
+    "published",
+)
 
 
 def build() -> list[dg.AssetsDefinition]:

@@ -36,8 +36,9 @@ class Overrides(dg.Config):
 
     parameters: dict[str, Any] = Field(
         default={},
-        description="Recipe parameters to replace for this launch, for example {iterations: 50}. The result is stored"
-        " under its own recipe, marked, and kept apart in the leaderboard.",
+        description="Recipe parameters to replace for this launch, for example {iterations: 50}; the description of"
+        " <method>/synthetic_images lists them with what they mean. The result is stored under its own recipe, marked,"
+        " and kept apart in the leaderboard.",
     )
 
 

@@ -34,12 +34,15 @@ def _describe(method: Method, engine: Engine, cell: Cell, manifests: Mapping[str
     first = next(iter(manifests.values()))
     recipe = method.recipe_for(cell.setting.data)
     parameters = declared_parameters(method, cell.setting, cell.overrides)
+    shard = engine.store.lookup(first.sources["shard00000"]) if method.needs.generator else None
+    steps = shard.measurements.get("steps_meant") if shard else None
     return {
         "contact_sheet": inline_image(engine.store.read(first, CONTACT_SHEET)),
         "draws": len(manifests),
         "synthesis_seconds": sum(m.measurements.get("synthesis_seconds", 0.0) for m in manifests.values()),
         "parameters": dg.MetadataValue.json(plain(parameters)),
         "parameters_source": recipe.source,
+        **({"steps_of_signal_levels": dg.MetadataValue.json(steps)} if steps else {}),
         "expected": recipe.expected or "no published figure",
         "dagster/row_count": sum(manifest.summary["rows"] for manifest in manifests.values()),
         "dagster/column_schema": column_schema({"image": "struct<bytes, path> (PNG)", "label": "int64"}),

@@ -18,8 +18,9 @@ from dd_assets.diffusion.generator import Generator
 def footprint(generator: Generator) -> dict[str, int]:
     """Bytes of a generator, JSON-able.
 
-    weights: of all its networks. denoiser, decoder: of the largest output of one layer, per image. denoiser_kept,
-    decoder_kept: what autograd keeps per image when a gradient is taken with respect to the input (weights frozen).
+    weights: of all its networks. denoiser, decoder: of the largest output of one layer, per image; encoder: the same
+    for all images of a pass of `Generator.encode`. denoiser_kept, decoder_kept: what autograd keeps per image when a
+    gradient is taken with respect to the input (weights frozen).
     """
     networks = {"denoiser": generator.denoiser.module, "autoencoder": generator.autoencoder}
     text = getattr(generator.text, "encoder", None)
@@ -32,6 +33,9 @@ def footprint(generator: Generator) -> dict[str, int]:
         found["decoder"], found["decoder_kept"] = _activations(
             generator.autoencoder, lambda module: module.decode(latent.clone().requires_grad_()).sample
         )
+        side, channels = generator.encoded_side, int(generator.autoencoder.config["in_channels"])
+        images = torch.zeros(generator.encoding_batch, channels, side, side, device="meta")
+        found["encoder"], _ = _activations(generator.autoencoder, lambda module: module.encode(images).latent_dist)
     return found
 
 
@@ -50,7 +54,7 @@ def _denoised(module: Any, latent: Tensor, generator: Generator) -> Tensor:
 
 
 def _activations(module: nn.Module, run: Any) -> tuple[int, int]:
-    """(bytes of the largest layer output, bytes kept for the backward pass) of one image, in float32."""
+    """(bytes of the largest layer output, bytes kept for the backward pass) of what `run` passes, in float32."""
     shadow = copy.deepcopy(module).to("meta").float().eval().requires_grad_(False)
     # A transposed weight is a view: what tells it from an activation is the storage.
     own = {parameter.untyped_storage()._cdata for parameter in shadow.parameters()}

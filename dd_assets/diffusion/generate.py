@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,13 +36,21 @@ Prompts = Callable[[Batch], Sequence[str]]
 """One prompt per row, where a method has its own (a prompt bank)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Generated(SyntheticImages):
+    """Images, and what each was drawn as: of several candidates an image's index is not its rank."""
+
+    rows: Batch
+    """IPC index and class under which each image was drawn."""
+
+
 def generate(
     request: Request,
     guidances: Sequence[Guidance] = (),
     *,
     generator: Generator | None = None,
     own_prompts: Prompts | None = None,
-) -> SyntheticImages:
+) -> Generated:
     """The images of a request whose parameters extend `Sampling`, rows by (IPC index, class).
 
     Finished batches are checkpointed, so that a killed shard repeats at most one, or of more than `SAVES` batches one
@@ -77,7 +85,7 @@ def generate(
     curves = drawing.curves()
     for guidance in guidances:
         curves |= guidance.curves()
-    return SyntheticImages(images=images, labels=rows.labels, curves=curves)
+    return Generated(images=images, labels=rows.labels, curves=curves, rows=rows)
 
 
 class _Drawing:

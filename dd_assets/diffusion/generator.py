@@ -9,8 +9,9 @@ Latents are always the scaled ones that the denoiser sees (times the autoencoder
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ from dd_assets.errors import InputError
 from dd_assets.shapes import Float, Int
 
 ENCODING_BATCH = 64
-"""Images per pass of the autoencoder; it treats each alone."""
+"""Images per pass of the encoder at most; it treats each alone."""
+ENCODING_PIXELS = ENCODING_BATCH * 64**2
+"""Pixels per pass: 64 images up to 64 px, 4 at 256. Smaller ones keep their 64, although more would fit: another batch
+rounds otherwise, and latents that are stored would change."""
 
 
 TextEncoder = Callable[[Sequence[str]], Tensor]
@@ -59,6 +63,27 @@ class Generator:
     def clips(self) -> bool:
         """Whether a predicted clean sample belongs into [-1, 1]: in pixels, not in latents."""
         return self.autoencoder is None
+
+    @property
+    def encoded_side(self) -> int:
+        """Pixels along a side of what the encoder reads; a latent's own side where there is none."""
+        if self.autoencoder is None:
+            return self.shape[1]
+        return int(self.shape[1] * 2 ** (len(self.autoencoder.config["block_out_channels"]) - 1))
+
+    @property
+    def encoding_batch(self) -> int:
+        """Images per pass of the encoder, 1 to `ENCODING_BATCH`."""
+        return max(1, min(ENCODING_BATCH, ENCODING_PIXELS // self.encoded_side**2))
+
+    def with_exact_decoder(self) -> Generator:
+        """This generator with a float32 autoencoder, for gradients that go through it; itself where that is so already.
+
+        Half precision loses the small ones. A generator may be shared, so a copy is widened.
+        """
+        if self.autoencoder is None or self.autoencoder.dtype == torch.float32:
+            return self
+        return replace(self, autoencoder=copy.deepcopy(self.autoencoder).float())
 
     def schedule(self, steps: int) -> Schedule:
         """Signal levels and timesteps of a sampling in `steps` steps."""
@@ -121,9 +146,9 @@ class Generator:
     @torch.no_grad()
     def encode(self, images: np.ndarray) -> Float[Tensor, "n c h w"]:
         """Latents of uint8 images (n, H, W, C): the mode, not a sample, so that means of them have a meaning."""
+        size = self.encoding_batch
         parts = [
-            self.encode_unit(_unit(images[start : start + ENCODING_BATCH], self.device))
-            for start in range(0, len(images), ENCODING_BATCH)
+            self.encode_unit(_unit(images[start : start + size], self.device)) for start in range(0, len(images), size)
         ]
         return torch.cat(parts)
 
@@ -133,10 +158,9 @@ class Generator:
         if self.autoencoder is None:
             return signed
         config = self.autoencoder.config
-        native = self.shape[1] * 2 ** (len(config["block_out_channels"]) - 1)
         if signed.shape[1] != config["in_channels"]:
             signed = signed.expand(-1, int(config["in_channels"]), -1, -1)
-        resized = _resized(signed, native).to(self.autoencoder.dtype)
+        resized = _resized(signed, self.encoded_side).to(self.autoencoder.dtype)
         latents = self.autoencoder.encode(resized).latent_dist.mode()
         return latents.float() * config["scaling_factor"]
 

@@ -11,8 +11,8 @@ that their order does not matter. Outside its window or at strength 0 a guidance
 Every image has its own noise streams, keyed by draw, IPC index and class and by nothing else: neither the batch, nor
 the shard, nor the method. Guided and plain sampling of one draw therefore begin from the same noise. A pass never
 mixes IPC indices, so shards of single indices give the bits of the whole set, unless the parameters ask for a class
-at once (`Sampling.joint`); another `batch` gives the same noise and, up to the rounding of matrix products (1e-6), the
-same latents.
+at once (`Sampling.joint`); another `batch` gives the same noise and, up to the rounding of matrix products (2e-5 with
+AVX-512), the same latents.
 """
 
 from __future__ import annotations

@@ -43,14 +43,26 @@ def sampling_memory(method: Method, parameters: Any, facts: Facts, ipc: int, sam
     batch = int(getattr(parameters, "batch", 0))
     if not known or not batch:
         return Estimate(fixed=fixed, per_image=0, batch=0)
+    compared = _compared(parameters, facts)
     drawn = ipc * getattr(parameters, "candidates", 1)
-    span = len(facts.classes) * (1 if method.shards_by_index(parameters) else drawn)
-    both = 1 if getattr(parameters, "guidance_scale", 1.0) == 1 else 2
-    plain = LIVE * max(both * known["denoiser"], known.get("decoder", 0))
+    span = max(compared) if compared else len(facts.classes) * (1 if method.shards_by_index(parameters) else drawn)
+    # A comparison asks with the label and without it, as classifier-free guidance does, and decodes nothing.
+    both = 1 if not compared and getattr(parameters, "guidance_scale", 1.0) == 1 else 2
+    plain = LIVE * max(both * known["denoiser"], 0 if compared else known.get("decoder", 0))
     through = set(method.through) | ({"denoiser"} if getattr(parameters, "refine", 0) else set())
     kept = both * known["denoiser_kept"] if "denoiser" in through else 0
     kept += known.get("decoder_kept", 0) if "decoder" in through else 0
-    return Estimate(fixed=fixed, per_image=round(max(plain, KEPT_SHARE * kept)), batch=min(batch, span))
+    found = Estimate(fixed=fixed, per_image=round(max(plain, KEPT_SHARE * kept)), batch=min(batch, span))
+    encodes = method.needs.real_images or method.needs.reference_latents
+    encoding = fixed + round(LIVE * known.get("encoder", 0)) if encodes else 0
+    # The encoder has a batch of its own: where its pass is the peak, no smaller `batch` lowers it.
+    return found if found.total >= encoding else Estimate(fixed=encoding, per_image=0, batch=0)
+
+
+def _compared(parameters: Any, facts: Facts) -> list[int]:
+    """Candidates of each class whose losses with and without their label are compared (DDPS); [] for a sampling."""
+    most = getattr(parameters, "mipc", 0) if getattr(parameters, "pairs", 0) else 0
+    return [min(most, count) for count in facts.train_counts] if most else []
 
 
 def sampling_seconds(method: Method, parameters: Any, facts: Facts, ipc: int, samples: Manifest | None) -> float | None:
@@ -59,10 +71,13 @@ def sampling_seconds(method: Method, parameters: Any, facts: Facts, ipc: int, sa
     Every step is taken for a guided one where the method guides by gradients, and every start for noise, so that this
     is an upper figure.
     """
-    steps = getattr(parameters, "steps", 0)
-    if samples is None or not steps or not samples.seconds:
+    steps, compared = getattr(parameters, "steps", 0), _compared(parameters, facts)
+    if samples is None or not (steps or compared) or not samples.seconds:
         return None
     step = samples.seconds / samples.summary["rows"] / SAMPLE_STEPS
+    if compared:
+        # A pair of losses is the two passes of one guided step.
+        return float(method.draws * sum(compared) * parameters.pairs * step)
     each = steps * (GRADIENT_PASSES if method.through else 1) * getattr(parameters, "candidates", 1)
     each += getattr(parameters, "refine", 0) * (GRADIENT_PASSES - 1) / 2
     return method.draws * ipc * len(facts.classes) * each * step

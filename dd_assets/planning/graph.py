@@ -27,6 +27,7 @@ from dd_assets.planning.cells import (
 )
 from dd_assets.planning.class_gaussians import class_gaussians_stage
 from dd_assets.planning.committees import committee_stages
+from dd_assets.planning.descriptions import of_images, with_page
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generation import generation_assets, ungenerated
@@ -124,9 +125,6 @@ def students() -> list[str]:
 def _method_stages(method: Method) -> list[Stage]:
     name, further = method.name, _label_assets(settings().values())
     tags = {"dd/method": name, "dd/family": method.family}
-    text = f"{method.title}\n\n{method.summary}\n\nPaper: {method.paper}\n\nOriginal code: {method.code}"
-    if method.synthesis.startswith("dd_assets."):
-        text += f"\n\nParameters for every dataset: docs/methods/{method.variant_of or name}.md"
     return [
         Stage(
             asset=f"{name}/synthetic_images",
@@ -138,7 +136,7 @@ def _method_stages(method: Method) -> list[Stage]:
                 ("class_balance", True, "every class has exactly IPC images"),
                 ("distinct_images", False, "no image occurs twice"),
             ),
-            description=f"{text}\n\nWhat differs here: {method.differs}",
+            description=of_images(method),
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
@@ -155,7 +153,9 @@ def _method_stages(method: Method) -> list[Stage]:
                 ("finite_logits", True, "no NaN or infinity in the teacher's answers"),
                 ("rows_equal_views", True, "one row per view of the schedule"),
             ),
-            description=f"Teacher logits for every training view of the {name} images, one table per view schedule.",
+            description=with_page(
+                f"Teacher logits for every training view of the {name} images, one table per view schedule.", method
+            ),
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
@@ -179,7 +179,9 @@ def _score_stage(method: Method, student: str, tags: Mapping[str, str]) -> Stage
             ("finite_loss", True, "training did not diverge"),
             ("above_chance", False, "test accuracy two standard errors above chance"),
         ),
-        description=f"Test accuracy of {student} trained on the {name} images under the RD3 protocol.",
+        description=with_page(
+            f"Test accuracy of {student} trained on the {name} images under the RD3 protocol.", method
+        ),
         group=name,
         kinds=("pytorch",),
         tags={**tags, "dd/student": student},

@@ -72,6 +72,7 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "teacher_bytes": _labeller_bytes(store, namespace, dataset, labels, lookup)
                     if mode == "soft"
                     else 0,
+                    "label_agreement": _agreement(chosen, lookup),
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
                     "provenance": owes,
@@ -117,6 +118,17 @@ def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest], lookup
         "image_bytes": round(statistics.mean(sizes)) if sizes else 0,
         "label_bytes": round(statistics.mean(tables)) if tables else 0,
     }
+
+
+def _agreement(trainings: Mapping[str, Manifest], lookup: Lookup) -> float | None:
+    """The share of views whose base label the labelling networks name first, mean over the label tables trained on.
+
+    None for hard labels and those that were found online.
+    """
+    tables = {digest for manifest in trainings.values() if (digest := manifest.sources.get("labels"))}
+    shares = [found.summary.get("base_agreement") for digest in sorted(tables) if (found := lookup(digest))]
+    known = [share for share in shares if share is not None]
+    return statistics.mean(known) if known else None
 
 
 def _labeller_bytes(

@@ -48,11 +48,13 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "page": "",
     "provenance": "",
     "data_free_rank": None,
+    "label_agreement": None,
 }
 """Shown if present: where the paper contradicts itself, its ± and z, False for results of overridden parameters, the
 interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
 from, the method's own page, whether the images owe anything to the real
-ones but through the teacher, and the rank among those that do not."""
+ones but through the teacher, the rank among those that do not, and the share of views whose base label the labels'
+networks name first (a fraction)."""
 
 Row = Mapping[str, Any]
 Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]

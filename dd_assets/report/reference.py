@@ -13,8 +13,11 @@ from typing import Any
 
 import click
 
+from dd_assets.field_notes import field_notes
+
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLE = re.compile(r"""environ(?:\.get\(|\[)["'](DD_[A-Z_0-9]+|DAGSTER_HOME)["']""")
+VARIABLE = re.compile(r"""["'](DD_[A-Z_0-9]*[A-Z0-9]|DAGSTER_HOME)["']""")
+"""A string that is a variable's name and nothing else: read at once, kept in a constant or handed to a function."""
 
 
 def commands() -> list[str]:
@@ -44,14 +47,14 @@ def _cell(text: str) -> str:
 
 
 def variables() -> list[str]:
-    """Every environment variable that the code reads, with the modules that do."""
+    """Every environment variable that the code names, with the modules that do."""
     found: dict[str, set[str]] = {}
     for package in ("dd_assets", "dd_resources"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for name in VARIABLE.findall(path.read_text("utf-8")):
                 found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
     rows = [f"| `{name}` | {', '.join(f'`{place}`' for place in sorted(found[name]))} |" for name in sorted(found)]
-    return ["| variable | read by |", "|---|---|", *rows, ""]
+    return ["| variable | named by |", "|---|---|", *rows, ""]
 
 
 def python_api() -> list[str]:
@@ -65,10 +68,24 @@ def python_api() -> list[str]:
         if inspect.isfunction(thing):
             lines += [f"`{name}{inspect.signature(thing)}`", ""]
             continue
-        members = [(n, m) for n, m in vars(thing).items() if not n.startswith("_") and inspect.isfunction(m)]
-        if members:
-            lines += [f"- `{n}{inspect.signature(m)}`: {_summary(m)}" for n, m in members] + [""]
+        members = [*_attributes(thing), *_methods(thing)]
+        lines += [*members, ""] if members else []
     return lines
+
+
+def _attributes(thing: type) -> list[str]:
+    """A line per annotated attribute and property of a class."""
+    found = [(name, note.annotation, note.text) for name, note in field_notes(thing).items()]
+    for name, member in vars(thing).items():
+        if isinstance(member, property) and not name.startswith("_"):
+            found.append((name, str(inspect.get_annotations(member.fget)["return"]), _summary(member)))  # type: ignore[arg-type]
+    return [f"- `{name}: {annotation}`{f': {text}' if text else ''}" for name, annotation, text in found]
+
+
+def _methods(thing: type) -> list[str]:
+    """A line per public method of a class."""
+    methods = [(n, m) for n, m in vars(thing).items() if not n.startswith("_") and inspect.isfunction(m)]
+    return [f"- `{n}{inspect.signature(m)}`: {_summary(m)}" for n, m in methods]
 
 
 def _summary(thing: Any) -> str:

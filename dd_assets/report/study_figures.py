@@ -15,7 +15,7 @@ from dd_assets.methods.registry import method
 from dd_assets.planning.cells import declared_parameters
 from dd_assets.report.bytes_figure import bytes_figures
 from dd_assets.report.chart import PALETTE, Chart
-from dd_assets.studies.registry import Study, Variant
+from dd_assets.studies.registry import Study
 
 Row = Mapping[str, Any]
 Spot = tuple[float, float, float]
@@ -26,12 +26,12 @@ def study_figures(study: Study, chosen: Setting, rows: Sequence[Row]) -> list[di
     """{title, svg} of each figure the study states, per IPC and student where two variants or more have results; of a
     label budget also accuracy over bytes.
 
-    rows: of one setting, as `studies.study_rows` makes them. A series per method; of the variants those that change the
-    figure's field, and those that change nothing.
+    rows: of one setting, as `studies.study_rows` makes them. A series per method.
     """
     made = []
     for name, (section, key) in study.figures.items():
-        shown = [row for row in rows if _stands(study.variants[row["variant"]], section, key)]
+        standing = _standing(study, section, key)
+        shown = [row for row in rows if row["variant"] in standing]
         for ipc, student in dict.fromkeys((row["ipc"], row["student"]) for row in shown):
             here = [row for row in shown if (row["ipc"], row["student"]) == (ipc, student)]
             placed = [(_value(study, chosen, row, section, key), row) for row in here]
@@ -43,9 +43,13 @@ def study_figures(study: Study, chosen: Setting, rows: Sequence[Row]) -> list[di
     return [*made, *(bytes_figures(chosen.name, rows) if study.scores == "budget" else ())]
 
 
-def _stands(variant: Variant, section: str, key: str) -> bool:
-    """Whether a variant has a place in the figure of a field."""
-    return key in getattr(variant, section) or not (variant.protocol or variant.parameters or variant.preset != "rd3")
+def _standing(study: Study, section: str, key: str) -> set[str]:
+    """The variants with a place in the figure of a field: those that change nothing, and those that change the same
+    fields as the first that changes this one."""
+    changes = {name: {*entry.protocol, *entry.parameters} for name, entry in study.variants.items()}
+    first = next((changes[name] for name, entry in study.variants.items() if key in getattr(entry, section)), set())
+    unchanged = {name for name, entry in study.variants.items() if not changes[name] and entry.preset == "rd3"}
+    return unchanged | {name for name, found in changes.items() if found and found == first}
 
 
 def _value(study: Study, chosen: Setting, row: Row, section: str, key: str) -> Any:

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,24 @@ from dd_assets.units.tables import encode_png, write_images
 
 if TYPE_CHECKING:
     from dd_assets.datasets.arrays import ImageArrays
+    from dd_assets.evaluation.protocol import Protocol
     from dd_assets.sharing.library import ImageSet, Library, Training
 
 FORMATS = ("parquet", "imagefolder")
 DATA = "data/train.parquet"
 SURROUNDINGS = ("torch", "python", "device")
 """Measurements of the training that its card repeats."""
+_TAKEN = {
+    # What it is told,
+    *("epochs", "zeta", "learning_rate", "weight_decay", "temperature", "precision"),
+    # what its tables hold,
+    *("views", "batch", "labeller", "label_pool", "label_mix", "label_batch_norm", "label_dropout"),
+    # and what concerns no training from stored labels, or was carried out before it.
+    *("name", "label", "label_storage", "hard_form", "window", "window_step", "batch_rule", "zeta_rule", "rates"),
+}
+"""Fields of the protocol that train.py follows, whatever their value; any other must have its default."""
+_TAKEN_VIEWS = {"preset", "shuffle_factor", "crop_scale_min", "hflip", "cutmix_alpha"}
+"""Fields of the views whose outcome stands in the tables."""
 
 
 def export(
@@ -41,10 +54,11 @@ def export(
     """Write a training's images, labels, card and example into a new or empty folder; returns the files' names.
 
     Everything is written beside it first, so a failure leaves no half folder. test: the real test split, for those who
-    want it in `test.parquet`. Raises UnknownNameError for a layout, InputError for a folder that is not empty,
-    StoreError where it cannot be written.
+    want it in `test.parquet`. Raises UnknownNameError for a layout, InputError for a folder that is not empty and for a
+    protocol that the example cannot follow, StoreError where the folder cannot be written.
     """
     require_writable(folder, layout)
+    _require_expressed(training)
     return write_folder(Path(folder), lambda: _files(library, training, layout, test))
 
 
@@ -55,6 +69,31 @@ def require_writable(folder: str | os.PathLike[str], layout: str = "parquet") ->
     target = Path(folder).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is not an empty folder", "name a new one; nothing is written over")
+
+
+def unexpressed(protocol: Protocol) -> list[str]:
+    """What train.py cannot do of a protocol, as 'field=value'."""
+    parts: list[tuple[str, Any, set[str]]] = [("", protocol, _TAKEN), ("views.", protocol.views, _TAKEN_VIEWS)]
+    return [
+        f"{prefix}{item.name}={getattr(stated, item.name)!r}"
+        for prefix, stated, taken in parts
+        for item in fields(stated)
+        if item.name not in taken and getattr(stated, item.name) != item.default
+    ]
+
+
+def _require_expressed(training: Training) -> None:
+    """Raise InputError where the example beside stored labels would train otherwise than the scored student."""
+    from dd_assets.units.training import typed_protocol
+
+    protocol = typed_protocol(training.protocol)
+    found = unexpressed(protocol) if protocol.label == "soft" and protocol.label_storage == "stored" else []
+    if found:
+        raise InputError(
+            f"{training.manifest.label}: train.py cannot follow its protocol's {', '.join(found)}",
+            "export the images alone with `--label hard`, or a training under a protocol without these fields;"
+            " dd_assets.open().soft_labels reads these labels as they are",
+        )
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes] | Callable[[], Mapping[str, bytes]]) -> list[str]:
@@ -128,6 +167,7 @@ def _example(training: Training, images: ImageSet) -> str:
         decay=protocol["weight_decay"],
         temperature=protocol["temperature"],
         zeta=protocol["zeta"],
+        bf16=protocol["precision"] == "bf16",
         factor=protocol["views"]["shuffle_factor"],
         student=body,
     )

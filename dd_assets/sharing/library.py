@@ -33,16 +33,19 @@ from dd_resources.store import ArtefactStore
 class ImageSet(Dataset[tuple[Tensor, int]]):
     """One draw of a distilled image set; item i is (float32 (C, H, W) in [0, 1], label)."""
 
+    images: np.ndarray
+    """uint8 (N, H, W, C), ordered by (IPC index, class)."""
+    labels: np.ndarray
+    """int64 (N,)."""
+    classes: tuple[str, ...]
+    """Names in label order."""
+    columns: Mapping[str, np.ndarray]
+    """Further facts of each image that the method gives, such as `source_index`."""
+
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], columns: Mapping[str, np.ndarray]
     ) -> None:
-        self.images = images
-        """uint8 (N, H, W, C), ordered by (IPC index, class)."""
-        self.labels = labels
-        """int64 (N,)."""
-        self.classes = classes
-        self.columns = columns
-        """Further facts of each image that the method gives, such as `source_index`."""
+        self.images, self.labels, self.classes, self.columns = images, labels, classes, columns
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,12 +79,18 @@ class SoftLabels(Dataset[LabelledBatch]):
     The views are made anew from their stored geometry, so they are the ones that were labelled.
     """
 
+    images: ImageSet
+    schedule: ViewSchedule
+    """The geometry of every view, batch after batch."""
+    normalisation: Normalisation
+    """Mean and deviation of each channel, by which inputs are normalised."""
+    logits: np.ndarray
+    """(views, classes), fp16, or float32 where they were decoded."""
+
     def __init__(
         self, images: ImageSet, schedule: ViewSchedule, logits: np.ndarray, normalisation: Normalisation
     ) -> None:
-        self.images, self.schedule, self.normalisation = images, schedule, normalisation
-        self.logits = logits
-        """(views, classes), fp16, or float32 where they were decoded."""
+        self.images, self.schedule, self.normalisation, self.logits = images, schedule, normalisation, logits
         self._pixels = torch.from_numpy(images.images)
         self._starts = schedule.starts()
 
@@ -138,6 +147,10 @@ class Training:
 
 class Library:
     """What a store holds, by method, dataset and images per class; reads only."""
+
+    store: ArtefactStore
+    namespace: str
+    """Of the references it reads; Dagster's assets by default."""
 
     def __init__(self, store: str | None = None, namespace: str = NAMESPACE) -> None:
         """store: a folder or an s3:// URL; None is DD_STORE's. Raises StoreError if it cannot be read."""

@@ -17,7 +17,7 @@ from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 
 FAMILIES = ("baseline", "selection", "optimisation", "generation")
-_NEEDS = {
+_READS = {
     "teacher": "[`teacher`](../protocol.md)",
     "committee": "`committee`: further teachers, those of its `pool`",
     "statistics": "`statistics`: what the committee's layers see in the real images",
@@ -25,7 +25,12 @@ _NEEDS = {
     "real_images": "`dataset`: the real images",
     "generator": "a [generator](../generators.md)",
     "centroids": "`class_centroids` of that generator's latents",
+    "class_gaussians": "`class_gaussians` of that generator's latents",
+    "reference_latents": "`reference_latents`: real images in that generator's latents",
+    "prompts": "`prompt_bank`: what prompts are composed of",
+    "influence": "`influence`: class gradients along a surrogate's training",
 }
+"""What a method may read, by the field of `Needs` where there is one."""
 _FIDELITY = {"code": "checked against the original code", "text": "re-derived from the text"}
 
 
@@ -38,7 +43,8 @@ def pages() -> dict[str, str]:
 
 def method_page(method: Method, variants: Sequence[Method] = ()) -> str:
     """One method: what it is, what it reads, its parameters for every dataset with their source."""
-    reads = [text for name, text in _NEEDS.items() if name in method.needs.names()]
+    read = _read(method)
+    reads = [text for name, text in _READS.items() if name in read]
     reads += [f"the images of [`{start}`]({start}.md)" for start in method.starts()]
     lines = [
         f"# {method.title}",
@@ -76,6 +82,19 @@ def method_page(method: Method, variants: Sequence[Method] = ()) -> str:
         lines += ["", "## Variants", "", "| name | what it changes |", "|---|---|"]
         lines += [f"| `{entry.name}` | {_cell(_changes(entry))} |" for entry in variants]
     return "\n".join(lines) + "\n"
+
+
+def _read(method: Method) -> set[str]:
+    """Keys of `_READS`: what the method declares, and what the parameters of some recipe ask for beyond it."""
+    asked = {
+        "teacher": method.reads_teacher,
+        "centroids": method.reads_centroids,
+        "class_gaussians": method.reads_gaussians,
+        "reference_latents": method.references_of,
+        "prompts": method.reads_prompts,
+    }
+    stated = [recipe.parameters for recipe in method.recipes.values()]
+    return {*method.needs.names(), *(name for name, reads in asked.items() if any(map(reads, stated)))}
 
 
 def _variants(name: str) -> list[Method]:

@@ -125,8 +125,8 @@ def _beside(
 
 
 def _verdicts(share: float | None, floor: float, images: np.ndarray) -> tuple[Verdict, ...]:
-    flat = images.reshape(len(images), -1)
-    constant = int((np.ptp(flat, axis=1) == 0).sum())
+    # Of one colour, not of one number: the channels of plain red differ.
+    constant = int((np.ptp(images, axis=(1, 2)).max(axis=1) == 0).sum())
     seen = (
         ()
         if share is None

@@ -12,6 +12,8 @@ from typing import Any
 
 from dd_assets.datasets.registry import setting
 from dd_assets.datasets.setting import Setting
+from dd_assets.diffusion.contract import Sampling
+from dd_assets.diffusion.windows import steps_meant
 from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method as method_named
@@ -96,7 +98,7 @@ def compute(unit: Unit, work: Work) -> Product:
         statistics=functools.partial(statistics.load, work),
         priors=functools.partial(priors.load, work),
         initial=functools.partial(_initial, work, given["first"], given["last"], len(facts.classes)),
-        generator=functools.partial(generator.load, work),
+        generator=lambda: _generator(method, work),
         centroids=functools.partial(centroids.load, work),
         reference_latents=functools.partial(reference_latents.load, work),
         class_gaussians=functools.partial(class_gaussians.load, work),
@@ -116,8 +118,24 @@ def compute(unit: Unit, work: Work) -> Product:
         payloads={IMAGES: write_images(made.images, made.labels, facts.classes, made.columns)},
         verdicts=_verdicts(made, request),
         summary={"rows": len(made.labels), "columns": sorted(made.columns)},
-        measurements={"curves": {name: [float(v) for v in values] for name, values in made.curves.items()}},
+        measurements={
+            "curves": {name: [float(v) for v in values] for name, values in made.curves.items()},
+            **_steps(method, request.parameters, work),
+        },
     )
+
+
+def _generator(method: Method, work: Work) -> Any:
+    """The generator; one that gradients are taken through decodes in float32, whatever its folder's precision."""
+    loaded = generator.load(work)
+    return loaded.with_exact_decoder() if "decoder" in method.through else loaded
+
+
+def _steps(method: Method, parameters: Any, work: Work) -> dict[str, Any]:
+    """`steps_meant`: which of the generator's steps the signal levels are; {} for a method without them."""
+    if not method.needs.generator or not isinstance(parameters, Sampling):
+        return {}
+    return {"steps_meant": steps_meant(parameters, generator.load(work).schedule(parameters.steps))}
 
 
 def _initial(work: Work, first: int, last: int, classes: int) -> np.ndarray:

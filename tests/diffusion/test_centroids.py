@@ -40,6 +40,36 @@ def test_every_image_is_used_and_the_largest_cluster_comes_first() -> None:
     assert np.allclose(made.nearest.reshape(6, -1).mean(axis=1), shown, atol=1e-5)
 
 
+@pytest.mark.parametrize("last", [1, 40])
+def test_the_last_images_of_a_class_move_its_centroids(last: int) -> None:
+    # 311 leaves a rest in batches of whatever size. A fit that drops it and assigns every image afterwards, as D4M's
+    # does with all classes but the last, has sizes that add up, too.
+    labels = np.arange(622) % 2
+    images = np.random.default_rng(0).integers(0, 200, (622, 8, 8, 1), dtype=np.uint8)
+    moved = images.copy()
+    for label in (0, 1):
+        moved[np.flatnonzero(labels == label)[-last:]] += 55
+    before, after = (
+        class_centroids(generator(classes=2), ImageArrays(shown, labels), 2, 1, seed=0).centers
+        for shown in (images, moved)
+    )
+    for label in (0, 1):
+        # The one centre of a class is the mean of all of its images.
+        assert np.allclose(before[label, 0], images[labels == label, :, :, 0].mean(axis=0) / 127.5 - 1, atol=1e-5)
+        assert np.allclose(after[label] - before[label], 55 / 127.5 * last / 311, rtol=1e-2)
+
+
+@pytest.mark.parametrize("full_up_to", [centroids.FULL_UP_TO, 0])
+def test_the_last_images_of_a_class_can_be_a_cluster(full_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centroids, "FULL_UP_TO", full_up_to)
+    # Beyond the last full batch of 64, 128 or 256.
+    points = np.zeros((311, 4), dtype=np.float32)
+    points[-55:] = 1
+    found, sizes = cluster(points, 2, 0)
+    assert np.allclose(found, [[0] * 4, [1] * 4], atol=1e-5)
+    assert sizes.tolist() == [256, 55]
+
+
 def test_clusters_do_not_depend_on_anything_but_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     first, sizes = cluster(points, 7, 3)

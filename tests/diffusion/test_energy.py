@@ -19,6 +19,7 @@ from dd_assets.diffusion.energy import EnergyGuidance, energy
 from dd_assets.diffusion.generate import conditions
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Step, Trace, sample
+from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import LATENT, generator, rows
 from tests.models.digits import NORMALISATION, teacher
 
@@ -26,9 +27,9 @@ PLAIN = Normalisation(mean=(0.0,), std=(1.0,))
 SAMPLING = Sampling(steps=10, guidance_scale=1.5)
 
 
-def _step(made: Generator, count: int = 4, position: int = 6, seed: int = 0) -> Step:
+def _step(made: Generator, count: int = 4, position: int = 6, seed: int = 0, batch: Batch | None = None) -> Step:
     """A step of ten in the middle of things: t = 300, ᾱ = .39."""
-    batch, schedule = rows(count), made.schedule(10)
+    batch, schedule = batch or rows(count), made.schedule(10)
     condition, null = conditions(made, batch, SAMPLING)
     x = torch.randn((count, *made.shape), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -58,6 +59,29 @@ def test_the_energy_is_minus_logsumexp() -> None:
     torch.testing.assert_close(energy(logits, labels, 0.0), torch.tensor(expected))
     # With weight 1 what is left is -f_y: 0 for both, though the plain energy calls the second one far more familiar.
     torch.testing.assert_close(energy(logits, labels, 1.0), torch.zeros(2), atol=1e-6, rtol=0)
+
+
+def test_the_class_counts_with_its_weight_in_what_guides() -> None:
+    made, judge, labels = generator(), teacher(), np.array([7, 1, 4, 4])
+    step = _step(made, batch=Batch(np.array([3, 2, 1, 0]), labels))
+    images = ((step.clean() + 1) / 2).clamp(0, 1)
+    with torch.no_grad():
+        logits = judge((images - NORMALISATION.mean[0]) / NORMALISATION.std[0])
+        free, own = -torch.logsumexp(logits, dim=1), logits[torch.arange(4), torch.from_numpy(labels)]
+        for weight in (0.0, 1.0, 2.5):
+            found = _guidance(judge=judge, class_weight=weight).energies(step, step.x)
+            # log p(y | x) = f_y - logsumexp f. The energy of the rows' own labels, which no position gives.
+            torch.testing.assert_close(found, free - weight * (own + free), rtol=1e-3, atol=1e-3)
+    plain, asked = (_guidance(0.1, judge=judge, class_weight=weight).correct(step).eps for weight in (0.0, 2.5))
+    assert plain is not None
+    assert asked is not None
+    guided = _guidance(judge=judge, class_weight=2.5)
+    with torch.no_grad():
+        # Down the gradient of the plain energy the classes become others: the weighted one rises.
+        by_plain, by_class = (
+            (guided.energies(step, step.x - 0.02 * eps) - guided.energies(step, step.x)) for eps in (plain, asked)
+        )
+    assert by_class.mean() < 0 < by_plain.mean()
 
 
 class _Bright(nn.Module):

@@ -140,6 +140,7 @@ def test_guided_images_pass_from_data_to_a_set_in_one_shard(engine: Engine, chos
     assert shard is not None
     assert set(shard.sources) == {"generator", "surrogate", "gradients/0"}
     assert {"influence_loss", "deviation_loss"} <= set(shard.measurements["curves"])
+    assert shard.measurements["steps_meant"]["guidance"].startswith("ᾱ ")
 
 
 def test_only_the_method_that_reads_an_asset_waits_for_it(chosen: Setting) -> None:

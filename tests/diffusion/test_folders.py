@@ -15,12 +15,15 @@ import pytest
 import torch
 
 from dd_assets.diffusion.contract import Sampling
-from dd_assets.diffusion.folders import load_folder
+from dd_assets.diffusion.denoisers import Condition
+from dd_assets.diffusion.folders import DTYPES, load_folder
 from dd_assets.diffusion.generate import conditions, sample_rows, to_images
+from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.sampling import Start, Trace, sample
 from dd_assets.errors import InputError
-from tests.diffusion.tiny import dit_folder, generator, rows, sd_folder
+from dd_assets.synthesis.batches import Batch
+from tests.diffusion.tiny import dit_folder, half_folder, rows, sd_folder
 
 NAMES = tuple("abcdefghij")
 
@@ -39,23 +42,106 @@ def stable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _load(folder: Path, size: int = 12, channels: int = 3):
-    return load_folder(folder, classes=NAMES, class_ids=tuple(range(10)), size=size, channels=channels)
+@pytest.fixture(scope="module")
+def halves(dit: Path, stable: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Each pipeline as it was saved, and again as variant fp16."""
+    found = {}
+    for name, whole in (("dit", dit), ("stable", stable)):
+        place = tmp_path_factory.mktemp("half") / name
+        half_folder(whole, place)
+        found[name] = (whole, place)
+    return found
 
 
-def test_a_dit_folder_gives_the_generator_that_was_saved(dit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _load(folder: Path, size: int = 12, channels: int = 3, **further: str) -> Generator:
+    return load_folder(folder, classes=NAMES, class_ids=tuple(range(10)), size=size, channels=channels, **further)
+
+
+def test_a_dit_folder_gives_the_generator_that_was_saved(
+    dit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    saved, loaded = dit_folder_again(), _load(dit, size=16)
+    saved, loaded = dit_folder(tmp_path / "again"), _load(dit, size=16)
     how = Sampling(steps=3, guidance_scale=4.0)
     assert torch.equal(sample_rows(loaded, rows(4), how, 0), sample_rows(saved, rows(4), how, 0))
     assert loaded.denoiser.null == 10
     assert not reads_text(dit)
 
 
-def dit_folder_again():
-    from tests.diffusion.tiny import LATENT
+def test_a_learned_variance_is_cut_off(dit: Path) -> None:
+    made = _load(dit, size=16)
+    x, times, labels = torch.randn(2, *made.shape), torch.tensor([10, 700]), torch.tensor([1, 2])
+    whole = made.denoiser.module(x, timestep=times, class_labels=labels).sample
+    # As facebook/DiT's: 8 channels of 4 latent ones, the first half is ε.
+    assert whole.shape == (2, 8, 8, 8)
+    assert torch.equal(made.denoiser(x, times, Condition(classes=labels)), whole[:, :4])
 
-    return generator(LATENT, classes=10, size=16, channels=3)
+
+def test_samples_are_those_of_diffusers_own_pipeline(tmp_path: Path) -> None:
+    from diffusers import DiTPipeline
+
+    # Its null class is always 1000.
+    dit_folder(tmp_path / "dit", classes=1000)
+    ids = (7, 3, 999)
+    made = load_folder(tmp_path / "dit", classes=("a", "b", "c"), class_ids=ids, size=16, channels=3)
+    pipeline = DiTPipeline.from_pretrained(tmp_path / "dit", local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = torch.Generator().manual_seed(1)
+    theirs = pipeline(list(ids), guidance_scale=4.0, generator=drawn, num_inference_steps=5, output_type="np").images
+    noise = torch.randn((3, *made.shape), generator=torch.Generator().manual_seed(1))
+    how, batch = Sampling(steps=5, guidance_scale=4.0), Batch(np.zeros(3, dtype=np.int64), np.arange(3))
+    start = Start(latents=noise, level=made.schedule(5).level(0), noised=True)
+    ours = made.decode(sample_rows(made, batch, how, 0, start=start)).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    assert ours.std() > 0.05
+    assert np.abs(ours - theirs).max() < 1e-3
+
+
+def test_no_block_of_a_loaded_transformer_drops_labels_in_training(dit: Path) -> None:
+    made = _load(dit, size=16)
+    x, times = torch.randn(64, *made.shape), torch.full((64,), 10)
+    condition = Condition(classes=torch.zeros(64, dtype=torch.long))
+    with torch.no_grad():
+        still = made.denoiser(x, times, condition)
+        made.denoiser.module.train()
+        # As diffusers loads it, each block would drop a tenth of them.
+        assert torch.equal(made.denoiser(x, times, condition), still)
+    nobody = Condition(classes=torch.full((64,), made.denoiser.null))
+    assert not torch.allclose(made.denoiser(x, times, nobody), still, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("kind", ["dit", "stable"])
+def test_a_half_precision_folder_samples_as_the_whole_one(
+    halves: dict[str, tuple[Path, Path]], kind: str, precision: str
+) -> None:
+    whole, half = halves[kind]
+    full, made = _load(whole, size=16), _load(half, size=16, variant="fp16", precision=precision)
+    networks = [made.denoiser.module, made.autoencoder, *([made.text.encoder] if kind == "stable" else [])]
+    assert {value.dtype for network in networks for value in network.parameters()} == {DTYPES[precision]}
+    how = Sampling(steps=3, condition="text" if kind == "stable" else "class", guidance_scale=4.0)
+    wanted, drawn = (sample_rows(loaded, rows(4), how, 0) for loaded in (full, made))
+    # The networks alone are in half precision, what lies between the steps is not.
+    assert drawn.dtype == torch.float32
+    assert made.noise(wanted, 500, conditions(made, rows(4), how)[0]).dtype == torch.float32
+    images = to_images(made, wanted)
+    for name, ours, theirs in (
+        ("latents", drawn, wanted),
+        ("decoded", made.decode(wanted), full.decode(wanted)),
+        ("encoded", made.encode(images), full.encode(images)),
+    ):
+        assert ours.dtype == torch.float32, name
+        assert 0 < float((ours - theirs).norm() / theirs.norm()) < 0.05, name
+
+
+def test_files_of_a_variant_are_found_by_its_name_alone(halves: dict[str, tuple[Path, Path]]) -> None:
+    for kind, count in (("dit", 2), ("stable", 3)):
+        whole, half = halves[kind]
+        weights = [file.name for file in generator_files(half, "fp16") if file.suffix == ".safetensors"]
+        assert len(weights) == count
+        assert all(name.endswith(".fp16.safetensors") for name in weights)
+        for folder, variant in ((half, ""), (whole, "fp16")):
+            with pytest.raises(InputError, match=r"lacks .*safetensors"):
+                generator_files(folder, variant)
 
 
 def test_samples_come_at_the_settings_size_and_depth(dit: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.denoisers import Condition, Denoiser
 from dd_assets.diffusion.difffit import Subset, choose
 from dd_assets.diffusion.finetuning import FineTuned, denoised, fine_tune
+from dd_assets.diffusion.folders import load_folder
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.minimax import Memories, diversity, representativeness
 from dd_assets.diffusion.registry import FineTuning
 from dd_assets.diffusion.training import draw
+from dd_assets.diffusion.weights import from_bytes, pack_generator, to_bytes
 from dd_assets.errors import InputError
-from tests.diffusion.tiny import LATENT, generator
+from tests.diffusion.tiny import LATENT, dit_folder, generator
 from tests.models.interruption import Killed, MemoryCheckpoints
 
 QUICK = FineTuning(iterations=40, batch=8, memory=4, learning_rate=1e-3, ema=0.5)
@@ -214,6 +217,39 @@ def test_memories_are_keyed_by_the_datasets_label_and_the_network_asked_by_its_o
     rows = (other.transformer.state_dict()[table] != untouched).any(1).nonzero().flatten().tolist()
     # Labels 0 and 1 are this generator's 9 and 8; 10 is the null class, where the label was dropped.
     assert set(rows) - {10} == {8, 9}
+
+
+def test_memories_know_an_images_class_also_where_its_label_was_dropped() -> None:
+    train = _images()
+    greys = np.where(train.labels == 0, 220, 40)[:, None, None, None]
+    train = ImageArrays(np.broadcast_to(greys, train.images.shape).astype(np.uint8), train.labels)
+    place, counting_down = MemoryCheckpoints(), replace(generator(), class_ids=tuple(range(9, -1, -1)))
+    losses = _tuned(counting_down, replace(QUICK, iterations=2, label_drop=1.0), place, train=train).losses
+    assert place.state is not None
+    # The network was asked for the null class 10 in every row; labels 0 and 1 are its classes 9 and 8.
+    kept = {name: values for name, values in place.state.items() if name.startswith("memory/")}
+    assert set(kept) == {f"memory/{which}/{label}" for which in ("real", "predicted") for label in (0, 1)}
+    assert np.allclose(kept["memory/real/0"], 220 / 127.5 - 1, atol=1e-6)
+    assert np.allclose(kept["memory/real/1"], 40 / 127.5 - 1, atol=1e-6)
+    # Under the null class nothing would have been found in them.
+    assert losses["representativeness"][1] != 0
+    assert losses["diversity"][1] != 0
+
+
+def test_labels_are_dropped_by_the_batch_alone_wherever_the_base_came_from(tmp_path: Path) -> None:
+    train, recipe = _images(size=16, channels=3, classes=10), replace(QUICK, iterations=5, label_drop=0.0)
+    saved = dit_folder(tmp_path / "dit")
+    names = ("scheduler", "classes", "class_ids", "size", "channels")
+    facts = {name: getattr(saved, name) for name in names}
+    stored = from_bytes(to_bytes(*pack_generator(saved.denoiser.module, saved.autoencoder, facts)))
+    loaded = load_folder(tmp_path / "dit", classes=saved.classes, class_ids=saved.class_ids, size=16, channels=3)
+    wanted = _tuned(saved, recipe, train=train)
+    table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"
+    for base in (saved, stored, loaded):
+        made = _tuned(base, recipe, train=train)
+        # A drop of the blocks' own would come from torch's global stream, another one each time.
+        assert np.array_equal(made.losses["denoiser"], wanted.losses["denoiser"])
+        assert torch.equal(made.transformer.state_dict()[table][10], saved.denoiser.module.state_dict()[table][10])
 
 
 def test_images_are_mirrored_only_where_recipe_and_setting_say_so() -> None:

@@ -172,6 +172,17 @@ def test_the_null_class_comes_after_the_last_and_matters_only_above_scale_one() 
     assert not torch.equal(_draw(made, rows(5)), guided)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1.5, 4.0])
+def test_classifier_free_guidance_leads_away_from_the_null_class(scale: float) -> None:
+    made = generator()
+    x, asked, null = torch.randn(3, *made.shape), made.condition(np.array([1, 7, 1])), made.null_condition(3)
+    wanted, free = made.noise(x, 500, asked), made.noise(x, 500, null)
+    # Ho and Salimans' weight w is scale - 1. Swapped halves would give the null class at 1 and flee the asked one.
+    expected = (1 - scale) * free + scale * wanted
+    torch.testing.assert_close(made.guided_noise(x, 500, asked, null, scale), expected, rtol=1e-4, atol=1e-4)
+    assert (wanted - free).abs().max() > 0.1
+
+
 def test_a_start_runs_only_the_steps_that_are_left() -> None:
     made = generator()
     how, trace = replace(FIVE, steps=50), Trace()

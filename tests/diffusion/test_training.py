@@ -16,12 +16,13 @@ from torch import nn
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.building import build_transformer, latent_shape, scheduler_config
 from dd_assets.diffusion.denoisers import Condition, Denoiser
+from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.producing import Produced, brought_to, train_generator
 from dd_assets.diffusion.registry import GeneratorRecipe
 from dd_assets.diffusion.training import Averaged, draw, rate_at, train_denoiser
 from dd_assets.diffusion.weights import from_bytes, pack_generator, to_bytes
 from dd_assets.errors import InputError
-from tests.diffusion.tiny import LATENT, TINY
+from tests.diffusion.tiny import LATENT, TINY, generator
 from tests.models.interruption import Killed, MemoryCheckpoints
 
 
@@ -46,6 +47,25 @@ def test_no_block_drops_labels_on_its_own_account() -> None:
     assert torch.equal(denoiser(x, t, Condition(classes=y)), denoiser(x, t, Condition(classes=y)))
     assert denoiser.null == 10
     assert model.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.num_embeddings == 11
+
+
+def test_no_block_of_a_stored_generator_drops_labels_in_training() -> None:
+    loaded = _stored(generator())
+    x, t = torch.randn(64, *loaded.shape), torch.full((64,), 10)
+    condition = loaded.condition(np.zeros(64, dtype=np.int64))
+    with torch.no_grad():
+        still = loaded.denoiser(x, t, condition)
+        loaded.denoiser.module.train()
+        # The configuration does not hold it: diffusers builds the transformer anew with its own drop.
+        assert torch.equal(loaded.denoiser(x, t, condition), still)
+    assert not torch.allclose(loaded.denoiser(x, t, loaded.null_condition(64)), still, atol=1e-2)
+
+
+def _stored(made: Generator) -> Generator:
+    """The generator after a way through bytes."""
+    names = ("scheduler", "classes", "class_ids", "size", "channels")
+    facts = {name: getattr(made, name) for name in names}
+    return from_bytes(to_bytes(*pack_generator(made.denoiser.module, made.autoencoder, facts)))
 
 
 def test_a_batch_drops_the_share_of_labels_and_walks_every_row_once_per_epoch() -> None:

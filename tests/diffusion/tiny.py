@@ -44,9 +44,21 @@ def stirred(module: Any, seed: int = 0) -> Any:
     return module.eval().requires_grad_(False)
 
 
-def generator(recipe: GeneratorRecipe = TINY, classes: int = 10, size: int = 8, channels: int = 1) -> Generator:
+def as_published(transformer: Any, seed: int = 0) -> Any:
+    """A DiT of that size as facebook/DiT's are: further channels for a learned variance, labels dropped by itself."""
+    stated = {**transformer.config, "out_channels": 2 * transformer.config["in_channels"]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return stirred(type(transformer).from_config(stated), seed)
+
+
+def generator(
+    recipe: GeneratorRecipe = TINY, classes: int = 10, size: int = 8, channels: int = 1, published: bool = False
+) -> Generator:
     """An untrained generator with something to say."""
     transformer = stirred(build_transformer(recipe, latent_shape(recipe, size, channels), classes, 0))
+    if published:
+        transformer = as_published(transformer)
     autoencoder = None
     if recipe.space == "latents":
         autoencoder = stirred(build_autoencoder(recipe, size, channels, 0))
@@ -68,12 +80,20 @@ def rows(count: int, classes: int = 10) -> Batch:
 
 
 def dit_folder(folder: Path, classes: int = 10) -> Generator:
-    """A tiny DiT pipeline saved to a folder, as the generator that was saved."""
+    """A tiny DiT pipeline of the published kind saved to a folder, as the generator that was saved."""
     from dd_assets.diffusion.weights import save_folder
 
-    made = generator(LATENT, classes=classes, size=16, channels=3)
+    made = generator(LATENT, classes=classes, size=16, channels=3, published=True)
     save_folder(made, folder)
     return made
+
+
+def half_folder(folder: Path, place: Path) -> None:
+    """A saved pipeline once more, in float16 and in files of that variant alone."""
+    from diffusers import DiffusionPipeline
+
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float16, local_files_only=True)
+    pipeline.save_pretrained(place, safe_serialization=True, variant="fp16")
 
 
 def sd_folder(folder: Path) -> None:

@@ -14,20 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion import references
 from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.folders import load_folder
-from dd_assets.diffusion.generate import conditions
+from dd_assets.diffusion.generate import Generated, conditions
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.sampling import Step, Trace, noised, sample
 from dd_assets.methods.dap.recipe import BANK, KERNELS, Parameters, part_of
-from dd_assets.methods.dap.synthesis import Representativeness, synthesise
+from dd_assets.methods.dap.synthesis import Representativeness, representativeness, synthesise
 from dd_assets.methods.registry import method
 from dd_assets.methods.request import ClassCentroids, ReferenceLatents, SyntheticImages
 from dd_assets.synthesis.batches import Batch
-from tests.diffusion.tiny import LATENT, dit_folder, generator, rows, sd_folder
+from tests.diffusion.tiny import LATENT, TINY, dit_folder, generator, rows, sd_folder
 from tests.methods.requests import digit_facts, request
 from tests.models.digits import digits
 from tests.models.interruption import Killed, MemoryCheckpoints
@@ -58,7 +59,7 @@ def _made(parameters: Parameters, ipc: int = 2, **further) -> SyntheticImages:
 
 
 def _guide(parameters: Parameters = QUICK) -> Representativeness:
-    return Representativeness(parameters, _bank(parameters.choice))
+    return Representativeness(parameters, _bank(parameters.choice), 2)
 
 
 def _step(made: Generator, batch: Batch, parameters: Parameters = QUICK, position: int = 3) -> Step:
@@ -109,6 +110,43 @@ def test_a_raw_step_is_gamma_times_the_gradient() -> None:
     assert float(moved[1, 0, 4, 4]) == pytest.approx(-2.0 * float(slope), rel=0.05)
 
 
+def _by_hook(made: Generator, block: nn.Module, x: torch.Tensor, step: Step, condition: Condition) -> torch.Tensor:
+    """What a block gives for x at the step's t, from a whole pass of the network."""
+    seen: list[torch.Tensor] = []
+    handle = block.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    with torch.no_grad():
+        made.denoiser(x, torch.full((len(x),), step.timestep), condition)
+    handle.remove()
+    (found,) = seen
+    return found
+
+
+def _expected(made: Generator, block: nn.Module, guide: Representativeness, step: Step) -> torch.Tensor:
+    """Mean Euclidean distance of the step's first sample from its references in what a block gives."""
+    chosen = guide.references.of(int(step.rows.labels[0]))[:4]
+    clean = torch.from_numpy(guide.references.latents[chosen])
+    shown = noised(clean, guide._normals(chosen, 0, step.x.device), step.alpha_bar)
+    alike = step.condition.rows(torch.zeros(1 + len(chosen), dtype=torch.long))
+    found = _by_hook(made, block, torch.cat([step.x[:1], shown]), step, alike)
+    # Tokens are the middle dimension of a DiT's, positions the last two of a UNet's.
+    pooled = found.mean(dim=1) if found.dim() == 3 else found.mean(dim=(2, 3))
+    flat = pooled if guide.parameters.pooled else found.reshape(len(found), -1)
+    return (flat[0] - flat[1:]).norm(dim=1).mean()
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(("layer", "block"), [(0.0, 0), (0.3, 1), (0.7, 2), (0.99, 3)])
+def test_the_fraction_is_a_block_and_all_or_the_mean_of_its_tokens_count(
+    layer: float, block: int, pooled: bool
+) -> None:
+    made, parameters = generator(replace(TINY, layers=4)), replace(QUICK, layer=layer, pooled=pooled)
+    guide, step = _guide(parameters), _step(made, Batch(np.array([0]), np.array([4])), parameters)
+    found = _distance(guide, step, step.x)[0]
+    distances = [_expected(made, each, guide, step) for each in made.denoiser.module.transformer_blocks]
+    torch.testing.assert_close(found, distances[block], rtol=1e-4, atol=1e-4)
+    assert all(float((other / found - 1).abs()) > 3e-3 for n, other in enumerate(distances) if n != block)
+
+
 class _Spied(Generator):
     """Keeps what its features are asked for."""
 
@@ -127,7 +165,7 @@ def _spied() -> _Spied:
 
 
 def test_references_are_noised_to_the_same_timestep_under_the_class() -> None:
-    made, guide = _spied(), _guide()
+    made, guide = _spied(), _guide(replace(QUICK, layer=0.6))
     batch = Batch(np.arange(2), np.array([7, 7]))
     noise = {}
     for position in (1, 3):
@@ -135,8 +173,8 @@ def test_references_are_noised_to_the_same_timestep_under_the_class() -> None:
         step = _step(made, batch, position=position)
         with torch.enable_grad():
             guide.correct(step)
-        (own, t_own, _, layer), (theirs, t_theirs, condition, _) = made.asked
-        assert (t_own, t_theirs, layer) == (step.timestep, step.timestep, 0)
+        (own, t_own, _, layer), (theirs, t_theirs, condition, its) = made.asked
+        assert (t_own, t_theirs, layer, its) == (step.timestep, step.timestep, 1, 1)
         assert torch.equal(own, step.x)
         # The conditional branch alone: neither the null class (10) nor a batch of both.
         assert condition.classes.tolist() == [7] * 4
@@ -181,6 +219,34 @@ def test_who_is_compared_with_whom() -> None:
     assert (train.labels[source["kmeans"][2][1]] == 5).all()
     assert part_of(replace(QUICK, references="chunk"), 2) == slice(8, 12)
     assert BANK == {"class": references.DRAWN, "chunk": references.DRAWN, "kmeans": references.MEMBERS}
+
+
+def test_candidates_share_the_references_of_their_image() -> None:
+    batch = Batch(np.array([0, 1, 2, 3]), np.array([3, 3, 3, 3]))
+    for name in ("chunk", "kmeans"):
+        groups = _guide(replace(QUICK, references=name))._groups(batch)
+        # Beyond the two images of a class there are no further centroids or parts.
+        assert [members for members, _ in groups] == [[0, 2], [1, 3]]
+        assert all(len(chosen) == 4 for _, chosen in groups)
+
+
+def test_a_kept_candidate_is_compared_with_the_references_it_was_drawn_towards() -> None:
+    made, guide, images = generator(), _guide(KMEANS), digits()[0].images[:20]
+    labels, asked = np.tile(np.arange(10), 2), request(KMEANS, 2)
+
+    def figure(order: np.ndarray) -> np.ndarray:
+        rows = Batch(np.repeat([0, 1], 10)[order], labels[order])
+        kept = Generated(images=images[order], labels=labels[order], rows=rows)
+        return representativeness(guide, made, kept, asked)
+
+    # The same images with the same references, whichever the teacher ranks first.
+    np.testing.assert_allclose(figure(np.roll(np.arange(20), 10)), figure(np.arange(20)), rtol=1e-4)
+
+
+def test_what_is_shared_by_all_sampling_is_drawn_together_here_too() -> None:
+    assert not KMEANS.joint
+    for changes in ({"candidates": 2}, {"start": "gaussian", "groups": 5}, {"repulsion": 0.3}, {"references": "class"}):
+        assert replace(KMEANS, **changes).joint, changes
 
 
 def test_strength_zero_is_plain_sampling_bit_for_bit() -> None:
@@ -251,7 +317,7 @@ def test_a_latent_generator_is_guided_in_its_latents() -> None:
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     bank = references.drawn(made, ImageArrays(images, np.repeat([0, 1], 6)), 2, seed=0)
     parameters = replace(QUICK, length="noise")
-    guide, step = Representativeness(parameters, bank), _step(made, rows(2, classes=2), parameters)
+    guide, step = Representativeness(parameters, bank, 2), _step(made, rows(2, classes=2), parameters)
     with torch.enable_grad():
         moved = guide.correct(step).mean
     assert moved.shape == (2, *made.shape)
@@ -259,26 +325,29 @@ def test_a_latent_generator_is_guided_in_its_latents() -> None:
     assert moved.pow(2).mean(dim=(1, 2, 3)).sqrt().tolist() == pytest.approx([expected] * 2, rel=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "layer"), [("dit", 0.3), ("stable", 0.5)])
-def test_both_pipelines_have_features_that_guide(kind: str, layer: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize(("kind", "layer"), [("dit", 0.6), ("stable", 0.5)])
+def test_both_pipelines_have_features_that_guide(kind: str, layer: float, pooled: bool, tmp_path: Path) -> None:
     folder = tmp_path / kind / "pipeline"
     folder.parent.mkdir()
     (dit_folder if kind == "dit" else sd_folder)(folder)
     made = load_folder(folder, classes=tuple("abcdefghij"), class_ids=tuple(range(10)), size=16, channels=3)
-    blocks = made.denoiser.layers()
-    if kind == "stable":
-        assert blocks[int(layer * len(blocks))] is made.denoiser.module.mid_block
     images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
     bank = references.drawn(made, ImageArrays(images, np.repeat(np.arange(10), 3)), 10, seed=0)
     text = {"condition": "text"} if kind == "stable" else {}
-    parameters = replace(QUICK, steps=3, layer=layer, guidance_scale=4.0, gamma=0.3, **text)
+    parameters = replace(QUICK, steps=3, layer=layer, pooled=pooled, guidance_scale=4.0, gamma=0.3, **text)
     batch = rows(3)
     condition, null = conditions(made, batch, parameters)
-    guide = Representativeness(parameters, bank)
+    guide = Representativeness(parameters, bank, 1)
     drawn = sample(made, batch, parameters, 0, condition=condition, null=null, guidances=[guide])
     plain = sample(made, batch, parameters, 0, condition=condition, null=null)
     assert not drawn.requires_grad
     last = _step(made, batch, parameters, position=2)
+    module = made.denoiser.module
+    block = module.mid_block if kind == "stable" else module.transformer_blocks[1]
+    torch.testing.assert_close(
+        _distance(guide, last, last.x)[0], _expected(made, block, guide, last), rtol=1e-3, atol=1e-4
+    )
     assert (_distance(guide, last, drawn) < _distance(guide, last, plain)).all()
 
 

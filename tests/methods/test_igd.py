@@ -281,5 +281,9 @@ def test_what_cannot_apply_has_a_reason() -> None:
         ({"low": 0.5, "high": 0.4}, "no window"),
         ({"memory": 0}, "at least 1"),
         ({"batch": 0}, "must be at least 1"),
+        ({"repulsion": 0.3}, "no earlier ones to deviate from"),
+        ({"candidates": 2}, "no earlier ones to deviate from"),
     ):
         assert named in str(chosen.reason_against(replace(own, **changes), facts, 10))
+    # Influence alone asks for no earlier image.
+    assert chosen.reason_against(replace(own, repulsion=0.3, deviation=0.0), facts, 10) is None

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.generate import conditions
 from dd_assets.diffusion.generator import Generator
+from dd_assets.diffusion.levels import Schedule
 from dd_assets.diffusion.sampling import Step, Trace, backward, sample
 from dd_assets.errors import InputError
 from dd_assets.methods.mgd3.recipe import STOP, Parameters
@@ -97,6 +99,21 @@ def test_both_forms_are_the_formulas() -> None:
         torch.testing.assert_close(getattr(guide.correct(step), wanted), scale * pull)
 
 
+def test_the_mode_is_the_mean_or_the_real_latent_nearest_to_it() -> None:
+    made = generator()
+    step = _step(made)
+    pulls, means = {}, {}
+    for mode in ("centroid", "nearest"):
+        parameters = replace(QUICK, mode=mode, mode_scale=5.0)
+        guide = guidance(parameters, _centroids())
+        guide.prepare(made, step.schedule)
+        pulls[mode] = guide.difference(step)
+        means[mode] = _made(parameters).images.mean()
+    # The nearest latents here are a little lighter than the centres: .1 of [-1, 1], 12.75 levels.
+    torch.testing.assert_close(pulls["nearest"] - pulls["centroid"], torch.full((6, 1, 8, 8), 0.1))
+    assert means["nearest"] - means["centroid"] == pytest.approx(12.75, abs=4)
+
+
 def test_every_image_is_drawn_to_the_mode_of_its_own_index_and_class() -> None:
     # A strong pull on a network that knows nothing: what remains is the mode. (c, k) would be off by 60 levels on
     # average; modes keyed by the order in which classes are met cost another implementation 9 points.
@@ -107,6 +124,11 @@ def test_every_image_is_drawn_to_the_mode_of_its_own_index_and_class() -> None:
     assert np.corrcoef(levels, expected)[0, 1] > 0.95
     swapped = expected.reshape(10, 2).T.reshape(-1)
     assert np.abs(levels - swapped).mean() > 40
+
+
+def test_candidates_share_the_modes() -> None:
+    found = guidance(QUICK, _centroids()).modes(Batch(np.array([0, 1, 2, 3]), np.full(4, 7)))
+    np.testing.assert_array_equal(found, _centroids().centers[[7, 17, 7, 17]])
 
 
 def test_scale_zero_is_plain_sampling_bit_for_bit() -> None:
@@ -137,26 +159,62 @@ def test_the_window_is_the_first_twenty_four_of_fifty_steps() -> None:
     assert schedule.shown(0.0, STOP) == "ᾱ 0 to 0.0702: 24 of 50 steps, index 49 down to 26, t = 980 to 520"
 
 
+def _guided(made: Generator, form: str, scale: float, bound: float) -> float:
+    """The largest |x| after 20 steps to modes within ±.9; infinite where sampling overflows."""
+    parameters = replace(QUICK, steps=20, sampler=form, mode_scale=scale, bound=bound)
+    condition, null = conditions(made, rows(8), parameters)
+    guide = guidance(parameters, _centroids(shape=made.shape))
+    try:
+        found = sample(made, rows(8), parameters, 0, condition=condition, null=null, guidances=[guide])
+    except InputError:
+        return math.inf
+    return float(found.abs().max())
+
+
 @pytest.mark.parametrize("form", ["ddim", "ddpm"])
-def test_no_scale_explodes_in_latents_while_clipped(form: str) -> None:
+def test_a_network_that_errs_explodes_unless_clipped(form: str) -> None:
     made = generator(LATENT, size=16, channels=3)
-    how = replace(QUICK, steps=20, sampler=form)
+    plain = _guided(made, form, 0.0, 4.0)
+    for scale in (1.0, 100.0):
+        clipped, loose = (_guided(made, form, scale, bound) for bound in (4.0, 0.0))
+        # The untrained network's own latents reach several hundred, guided ones less at any scale.
+        assert clipped < plain
+        assert loose > 100 * clipped
 
-    def largest(scale: float, bound: float) -> float:
-        parameters = replace(how, mode_scale=scale, bound=bound)
-        batch = rows(4)
-        condition, null = conditions(made, batch, parameters)
-        guide = guidance(parameters, _centroids(shape=made.shape))
-        try:
-            found = sample(made, batch, parameters, 0, condition=condition, null=null, guidances=[guide])
-        except InputError:
-            return math.inf
-        return float(found.abs().max())
 
-    plain = largest(0.0, 4.0)
-    clipped, loose = largest(3.0, 4.0), largest(3.0, 0.0)
-    assert clipped < plain + 3.0 * 4.0 * 20
-    assert loose > 100 * clipped
+class _Knowing(Generator):
+    """Predicts the expected ε of latents that are N(0, 1)."""
+
+    def noise(self, x: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
+        return math.sqrt(1 - self.schedule(1).alpha_bars[timestep]) * x
+
+
+def _reach(schedule: Schedule, form: str, scale: float, bound: float, mode: float) -> float:
+    """What |x| can come to with `_Knowing`, |x̂_0| clipped to `bound`, |m| <= mode and no noise beyond 5.
+
+    Its x̂_0 is sqrt(ᾱ) x, so that a step takes x to ρ x + κ (m - clip(sqrt(ᾱ) x)) and noise: piecewise linear, and
+    largest where the bound sets in or at the end of x's own range.
+    """
+    x = 5.0
+    for position in range(len(schedule.timesteps)):
+        a, b = schedule.level(position), schedule.level(position + 1)
+        sigma = math.sqrt((1 - b) / (1 - a) * (1 - a / b)) if form == "ddpm" else 0.0
+        rho = math.sqrt(a * b) + math.sqrt((1 - b - sigma**2) * (1 - a))
+        turned = math.sqrt(1 - a) * (math.sqrt(b / a * (1 - a)) - math.sqrt(1 - b))
+        kappa = scale * (sigma if form == "ddpm" else turned)
+        corners = [min(x, bound / math.sqrt(a)), x]
+        pulled = [abs(rho * x - kappa * min(math.sqrt(a) * x, bound)) for x in corners]
+        x = max(pulled) + kappa * mode + 5 * sigma
+    return x
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 10.0, 30.0, 100.0])
+@pytest.mark.parametrize("form", ["ddim", "ddpm"])
+def test_latents_end_within_what_clipping_leaves_of_a_scale(form: str, scale: float) -> None:
+    made = generator(LATENT, size=16, channels=3)
+    knowing = _Knowing(**{name: getattr(made, name) for name in made.__dataclass_fields__})
+    found = _guided(knowing, form, scale, 4.0)
+    assert found <= _reach(made.schedule(20), form, scale, 4.0, 0.9)
 
 
 def test_pixels_are_bound_to_one_whatever_is_stated() -> None:

@@ -30,9 +30,10 @@ from dd_assets.methods.prism_dfkd.synthesis import combination, prompt_of, promp
 from dd_assets.methods.registry import method
 from dd_assets.methods.request import SyntheticImages
 from dd_assets.synthesis.batches import Batch
+from dd_assets.synthesis.outputs import logits_of
 from tests.diffusion.tiny import TINY, stirred
 from tests.methods.requests import digit_facts, request
-from tests.models.digits import digits
+from tests.models.digits import digits, teacher
 from tests.models.interruption import Killed, MemoryCheckpoints
 
 CLASSES = tuple("0123456789")
@@ -147,6 +148,18 @@ def test_energy_guidance_lowers_the_energy_of_what_is_saved() -> None:
     off = _made(replace(QUICK, strength=0.0, level_low=0.0, level_high=1.0), made)
     assert np.array_equal(off.images, _made(replace(QUICK, strength=0.0), made).images)
     assert off.curves["guided"].tolist() == [0]
+
+
+def test_the_class_weight_reaches_the_guidance() -> None:
+    made, judge = reader(), teacher()
+
+    def own(weight: float) -> float:
+        """Mean log p(y | x) of the finished images."""
+        drawn = _made(replace(QUICK, steps=10, strength=0.3, class_weight=weight), made)
+        logits = logits_of(judge, drawn.images, digit_facts().normalisation, "cpu")
+        return float(torch.log_softmax(logits, dim=1)[torch.arange(len(logits)), torch.from_numpy(drawn.labels)].mean())
+
+    assert own(5.0) > own(0.0) + 1
 
 
 def test_a_killed_shard_goes_on_with_the_same_images() -> None:

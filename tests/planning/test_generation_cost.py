@@ -37,7 +37,10 @@ def test_a_network_by_hand() -> None:
     assert "decoder" not in found
     # The network itself stays where it was: a shadow of it went to the meta device.
     assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
-    assert footprint(generator(LATENT, size=16))["decoder_kept"] > 0
+    latent = footprint(generator(LATENT, size=16))
+    assert latent["decoder_kept"] > 0
+    # 64 images of 16 px a pass; the first block of the encoder has eight channels.
+    assert latent["encoder"] == 64 * 4 * 8 * 16**2
 
 
 def test_a_larger_image_keeps_more_and_weighs_the_same() -> None:
@@ -62,6 +65,31 @@ def test_plain_sampling_needs_layers_and_a_guided_one_what_autograd_keeps() -> N
     both = dfkd.recipe_for("digits").parameters
     assert sampling_memory(dfkd, both, facts, 10, _samples()).per_image == round(1.2 * (2 * 100 + 200))
     assert sampling_memory(d4m, plain, facts, 10, None).per_image == 0
+
+
+def test_a_comparison_of_losses_asks_twice_per_candidate() -> None:
+    facts, ddps = _facts(10, 32), method("ddps")
+    own = ddps.recipe_for("digits").parameters
+    found = sampling_memory(ddps, own, facts, 1, _samples())
+    assert found.fixed == PROCESS + LIBRARIES + 1000 + 1000 * 3 * 32**2
+    # With the label and without it; 50 of a class's 100 candidates at a time, at any IPC. Nothing is decoded.
+    assert (found.per_image, found.batch) == (LIVE * 2 * 10, 50)
+    assert sampling_memory(ddps, replace(own, mipc=20), facts, 1, _samples()).batch == 20
+    # Three draws of a thousand candidates of eight pairs, each as long as a guided step.
+    assert sampling_seconds(ddps, own, facts, 1, _samples()) == pytest.approx(3 * 1000 * 8 * 0.1)
+    assert sampling_seconds(ddps, own, facts, 10, _samples()) == pytest.approx(3 * 1000 * 8 * 0.1)
+
+
+def test_a_method_that_encodes_needs_a_pass_of_the_encoder() -> None:
+    facts, large = _facts(10, 32), _samples(**KNOWN, encoder=10**6)
+    for name, encodes in (("ddps", True), ("dap", True), ("d4m", False)):
+        chosen = method(name)
+        own = chosen.recipe_for("digits").parameters
+        without, found = (sampling_memory(chosen, own, facts, 10, samples) for samples in (_samples(), large))
+        assert found.total == (without.fixed + LIVE * 10**6 if encodes else without.total)
+        # No batch of the method's would make the encoder's smaller, so that none is offered.
+        assert (found.per_image == 0) is encodes
+        assert sampling_memory(chosen, own, facts, 10, _samples(**KNOWN, encoder=1)) == without
 
 
 def test_time_follows_steps_candidates_and_gradients() -> None:

@@ -18,6 +18,8 @@ from dd_assets.units.training import CURVES, SCORE
 from dd_resources.store import ArtefactStore
 
 STUDENT = "convnet2_w64"
+AGREEMENT = 0.875
+"""Share of the views whose base label the labels name first."""
 
 
 def put(store: ArtefactStore, kind: str, name: str, payloads: Mapping[str, bytes], **other: Any) -> Manifest:
@@ -63,6 +65,10 @@ def put_scores(
 ) -> None:
     """Images and trainings of one cell, with the bits of each label mode; soft labels as one table."""
     images = put_images(store, method, partition)
+    if "soft" in runs:
+        summary = {"base_agreement": AGREEMENT}
+        table = put(store, "labels", f"{method} {partition}", {"views.parquet": b"x" * 500}, summary=summary)
+        refer(store, f"{method}/soft_labels", partition, {"draw0/seed0/batch50": table})
     found = {}
     for mode, own in runs.items():
         for bits, draw, seed in zip(own.bits, own.draws, own.seeds, strict=True):
@@ -77,7 +83,10 @@ def put_scores(
                 },
                 parameters={"of": f"{method} {partition} {key}", "protocol": {"name": "rd3"}},
                 inputs={"dataset": dataset},
-                sources={"images": images.recipe_digest},
+                sources={
+                    "images": images.recipe_digest,
+                    **({"labels": table.recipe_digest} if mode == "soft" else {}),
+                },
                 summary={
                     "accuracy": float(bits.mean()),
                     "best_accuracy": float(bits.mean()),
@@ -87,6 +96,3 @@ def put_scores(
                 },
             )
     refer(store, f"{method}/score_{STUDENT}", partition, found, declared)
-    if "soft" in runs:
-        table = put(store, "labels", f"{method} {partition}", {"views.parquet": b"x" * 500})
-        refer(store, f"{method}/soft_labels", partition, {"draw0/seed0/batch50": table})

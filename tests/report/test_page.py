@@ -28,6 +28,7 @@ def row(method: str = "rded", mean: float | None = 0.5, **other: Any) -> dict[st
         "synthesis_seconds": 12.0,
         "image_bytes": 1500,
         "label_bytes": 2_000_000,
+        "label_agreement": 0.875,
         "published": None,
         "rank": 1,
     }
@@ -91,11 +92,13 @@ def test_accuracies_are_percent_and_missing_figures_are_dashes():
     assert "93.46" in cells
     assert cells[cells.index("±") : cells.index("±") + 2] == ["±", "1.00"]
     assert "16.20" in cells
+    assert "87.50" in cells
     assert "–" not in cells
     # A rank interval is written with a dash of its own.
     assert "1–2" in cells
-    bare = row(mean=None, accuracy_std=None, best_mean=None, synthesis_seconds=None, image_bytes=None, label_bytes=None)
-    assert Outline(render_page([bare], [], [], {})).rows[-1].split().count("–") == 8
+    unknown = ("accuracy_std", "best_mean", "synthesis_seconds", "image_bytes", "label_bytes", "label_agreement")
+    bare = row(mean=None, **dict.fromkeys(unknown))
+    assert Outline(render_page([bare], [], [], {})).rows[-1].split().count("–") == 9
 
 
 def test_the_page_needs_nothing_from_outside():

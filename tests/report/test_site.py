@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from dd_assets.assets.leaderboard import SHOWN
 from dd_assets.cli import main
 from dd_assets.errors import InputError
 from dd_assets.report.comparison import CONTROL_SOFT, compare
 from dd_assets.report.contents import gather
+from dd_assets.report.leaderboard import leaderboard_rows
 from dd_assets.report.scores import contests
 from dd_assets.report.site import write_site
 from dd_assets.report.statistics import Runs
 from dd_resources.store import ArtefactStore
-from tests.report.stored import STUDENT, put, put_scores, refer
+from tests.report.stored import AGREEMENT, STUDENT, put, put_scores, refer
 from tests.report.worlds import probit_world
 
 
@@ -75,6 +77,45 @@ def test_rows_gain_what_stands_beside_accuracy(filled: ArtefactStore) -> None:
     assert (soft["beats_random"], rows["noise", "soft"]["beats_random"], random["beats_random"]) == ("yes", "no", "")
     assert (soft["ranks"], rows["sre2l", "soft"]["ranks"]) == ([1, 1], None)
     assert (soft["device_seconds"], soft["teacher_bytes"], soft["label_bytes"]) == (1.0, 900, 500)
+    assert (soft["label_agreement"], hard["label_agreement"]) == (AGREEMENT, None)
+
+
+def test_agreement_is_the_mean_over_the_tables_of_the_rows_own_trainings(store: ArtefactStore) -> None:
+    put_scores(store, "random", "digits|1", {"soft": made({"random": 0.5}, 0)["random"]})
+    # Another student's table, of which this row's trainings know nothing.
+    other = put(store, "labels", "other", {"views.parquet": b"x"}, summary={"base_agreement": 0.1})
+    refer(store, "random/soft_labels", "digits|1", {"draw0/seed0/batch10": other})
+    assert leaderboard_rows(store, "default")[0]["label_agreement"] == AGREEMENT
+    trainings = {}
+    # Two stored tables, and one whose labels were found online.
+    for seed, summary in enumerate(({"base_agreement": 0.9}, {"base_agreement": 0.5}, {})):
+        table = put(store, "labels", f"table {seed}", {"views.parquet": b"x"}, summary=summary)
+        trainings[f"soft/draw0/seed{seed}"] = put(
+            store,
+            "training",
+            f"training {seed}",
+            {},
+            parameters={"protocol": {"name": "rd3"}, "seed": seed},
+            sources={"labels": table.recipe_digest},
+            summary={"accuracy": 0.5, "best_accuracy": 0.5, "train_accuracy": 0.5},
+        )
+    refer(store, f"random/score_{STUDENT}", "digits|1", trainings)
+    assert leaderboard_rows(store, "default")[0]["label_agreement"] == pytest.approx(0.7)
+
+
+def test_a_person_sees_the_agreement_where_there_is_room(
+    filled: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = leaderboard_rows(filled, "default")
+    assert set(SHOWN) <= set(rows[0])
+    assert "label_agreement" in SHOWN
+    monkeypatch.setenv("DD_STORE", filled.root)
+    wide = CliRunner().invoke(main, ["leaderboard"]).output
+    assert "agree %" in wide
+    assert " 87.5 " in wide
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "agree %" not in CliRunner().invoke(main, ["leaderboard"]).output
 
 
 def test_every_link_of_the_report_leads_somewhere_and_nowhere_outside(filled: ArtefactStore, tmp_path: Path) -> None:

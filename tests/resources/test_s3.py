@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import threading
 import time
@@ -9,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dd_assets.errors import StoreError
 from dd_resources import files
 from dd_resources.store import ArtefactStore
 from tests.resources.samples import product, unit
 from tests.servers import BUCKET, KEY, SECRET, S3Server, s3_server
+from tests.test_cli import run
 
 pytestmark = pytest.mark.service
 
@@ -72,6 +76,36 @@ def test_an_upload_in_parts_is_conditional_too(s3: S3Server, monkeypatch: pytest
     assert store.put_if_absent("large", first)
     assert not store.put_if_absent("large", second)
     assert store.read_or_none("large") == first
+
+
+def test_a_folder_of_images_in_a_bucket_is_looked_at_and_read_like_one_here(
+    s3: S3Server, no_keys: None, tmp_path: Path
+) -> None:
+    """What docs/tutorials/your-own-dataset.md says of S3: `doctor --folder`, then `doctor` with what it wrote."""
+    import s3fs
+
+    bucket = s3fs.S3FileSystem(**s3.options(), skip_instance_cache=True)
+    for split, count in (("train", 3), ("test", 2)):
+        for name, side in (("cat", 12), ("dog", 20)):
+            for number in range(count):
+                picture = io.BytesIO()
+                Image.new("L", (side, side + 4), 40 * number).save(picture, "PNG")
+                bucket.pipe_file(f"{BUCKET}/raw/set/pets/{split}/{name}/{number}.png", picture.getvalue())
+    environment = {"AWS_ENDPOINT_URL_S3": s3.endpoint, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    environment["DD_DATA_ROOT"] = f"s3://{BUCKET}/raw/set"
+    settings = tmp_path / "settings.yaml"
+    looked = run(tmp_path, "doctor", "--folder", "pets", "--yaml", str(settings), "--json", **environment)
+    assert looked.returncode == 0, looked.stderr
+    found = {row["check"]: row["detail"] for row in json.loads(looked.stdout)}
+    assert found["train images"] == "6 in 2 classes: cat 3, dog 3"
+    assert found["test images"] == "4 in 2 classes: cat 2, dog 2"
+    assert found["shorter side"].startswith("12 to 20 px")
+    assert found["colours"] == "grey"
+    assert found["corrupt files"] == "0"
+    read = run(tmp_path, "doctor", "--json", DD_DATASETS=str(settings), **environment)
+    assert read.returncode == 0, read.stderr
+    rows = {row["check"]: row["detail"] for row in json.loads(read.stdout)}
+    assert rows["dataset pets"] == "6 train, 4 test, 3 to 3 per class, 16 px"
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +22,16 @@ from PIL import Image
 import dd_assets
 from dd_assets.datasets import registry
 from dd_assets.errors import InputError, StoreError, UnknownNameError
+from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 from dd_assets.models.architectures import build_model
 from dd_assets.planning import graph
-from dd_assets.sharing.export import export
+from dd_assets.sharing.export import _TAKEN, _TAKEN_VIEWS, export, unexpressed
 from dd_assets.sharing.library import Library, SoftLabels, Training
 from dd_assets.sharing.students import student_code
 from tests.test_cli import run
 
+PROJECT = Path(__file__).resolve().parents[2]
 SETTINGS = Path(__file__).with_name("shared.yaml")
 STUDENT = "convnet2_w64"
 
@@ -162,6 +167,108 @@ def test_the_example_trains_the_scored_student_again(exported: Path, training: T
     assert "dd_assets" not in (exported / "train.py").read_text()
 
 
+REFUSED: dict[str, Mapping[str, Any]] = {
+    "loss='mse_gt', gamma=0.1": {"loss": "mse_gt", "gamma": 0.1},
+    "loss='dkd', kd_target='base', kd_ce=1.0, dkd_alpha=2.0, dkd_beta=8.0, dkd_warmup=20": {
+        "loss": "dkd",
+        "kd_target": "base",
+        "kd_ce": 1.0,
+        "dkd_alpha": 2.0,
+        "dkd_beta": 8.0,
+        "dkd_warmup": 20,
+    },
+    "loss='nkd', nkd_gamma=1.0": {"loss": "nkd", "nkd_gamma": 1.0},
+    "loss='lskd', lskd_weight=1.0": {"loss": "lskd", "lskd_weight": 1.0},
+    "loss='crld', crld_within=1.0, crld_cross=1.0, crld_weak_confidence=0.5, crld_strong_confidence=0.5": {
+        "loss": "crld",
+        "label_storage": "online",
+        "crld_within": 1.0,
+        "crld_cross": 1.0,
+        "crld_weak_confidence": 0.5,
+        "crld_strong_confidence": 0.5,
+    },
+    "optimiser='sgd', momentum=0.5": {"optimiser": "sgd", "momentum": 0.5},
+    "schedule='cos2'": {"schedule": "cos2"},
+    "schedule='multistep', milestones=(0.5,), decay=0.1": {
+        "schedule": "multistep",
+        "milestones": (0.5,),
+        "decay": 0.1,
+    },
+    "ema=0.99": {"ema": 0.99},
+    "sample_weights='column'": {"sample_weights": "column"},
+    "label_micro_batch=8": {"label_batch_norm": "batch", "label_micro_batch": 8},
+    "label_codec='int8'": {"label_codec": "int8"},
+    "label_top_k=3": {"label_top_k": 3},
+    "label_epochs=5": {"label_epochs": 5},
+}
+REFUSED_VIEWS: dict[str, Mapping[str, Any]] = {
+    "views.mixup_alpha=0.8": {"mixup_alpha": 0.8, "cutmix_alpha": 0.0},
+    "views.rand_operations=2, views.rand_magnitude=9": {"rand_operations": 2, "rand_magnitude": 9},
+    "views.jitter=0.4": {"jitter": 0.4},
+}
+
+
+def protocol_with(changes: Mapping[str, Any], views: Mapping[str, Any]) -> Protocol:
+    return Protocol(views=replace(VIEW_PRESETS["rd3"], **views), **changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "protocol"),
+    [
+        *((words, protocol_with(changes, {})) for words, changes in REFUSED.items()),
+        *((words, protocol_with({}, changes)) for words, changes in REFUSED_VIEWS.items()),
+    ],
+)
+def test_what_the_example_cannot_do_is_named(words: str, protocol: Protocol) -> None:
+    assert ", ".join(unexpressed(protocol)) == words
+
+
+def test_every_field_of_the_protocol_is_either_taken_or_refused() -> None:
+    """A field that the protocol gains is refused until somebody has looked at the example."""
+    refused = {name for changes in REFUSED.values() for name in changes} - _TAKEN
+    assert refused | _TAKEN == {item.name for item in fields(Protocol)}
+    refused = {name for changes in REFUSED_VIEWS.values() for name in changes} - _TAKEN_VIEWS
+    assert refused | _TAKEN_VIEWS == {item.name for item in fields(Views)}
+
+
+def test_what_the_example_takes_is_not_refused() -> None:
+    taken = {"epochs": 7, "batch": 3, "zeta": 2.0, "learning_rate": 0.1, "temperature": 4.0, "precision": "bf16"}
+    committee = {"labeller": "committee", "label_mix": "priors", "label_batch_norm": "batch", "label_dropout": True}
+    views = {"shuffle_factor": 1, "crop_scale_min": 0.08, "hflip": 0.0, "cutmix_alpha": 0.0, "preset": "own"}
+    assert unexpressed(protocol_with({**taken, **committee}, views)) == []
+
+
+def stated_otherwise(training: Training, **changes: Any) -> Training:
+    recipe = dict(training.manifest.recipe)
+    recipe["parameters"] = {**recipe["parameters"], "protocol": {**training.protocol, **changes}}
+    return replace(training, manifest=replace(training.manifest, recipe=recipe))
+
+
+def test_a_training_that_the_example_would_not_repeat_is_refused_before_anything_is_written(
+    library: Library, training: Training, tmp_path: Path
+) -> None:
+    odd = stated_otherwise(training, optimiser="sgd", ema=0.9)
+    with pytest.raises(InputError, match=r"rded.* cannot follow .*optimiser='sgd', ema=0.9 → .*--label hard"):
+        export(library, odd, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_images_whose_labels_are_not_exported_need_no_example(library: Library, tmp_path: Path) -> None:
+    hard = library.training("rded", "shared", 2, STUDENT, label="hard")
+    names = export(library, stated_otherwise(hard, optimiser="sgd"), tmp_path / "hard")
+    assert "train.py" not in names
+    assert "data/train.parquet" in names
+
+
+def test_the_example_trains_in_mixed_precision_where_the_score_did(
+    library: Library, training: Training, tmp_path: Path
+) -> None:
+    export(library, stated_otherwise(training, precision="bf16"), tmp_path / "bf16")
+    text = (tmp_path / "bf16/train.py").read_text()
+    assert 'torch.autocast("cpu", torch.bfloat16, enabled=True)' in text
+    ast.parse(text)
+
+
 def test_an_image_folder_counts_its_classes_in_label_order(
     library: Library, training: Training, tmp_path: Path
 ) -> None:
@@ -235,6 +342,16 @@ def test_the_examples_networks_are_the_projects(architecture: str, size: int, ch
     inputs = torch.linspace(-1, 1, 2 * channels * size**2).view(2, channels, size, size).sin()
     with torch.no_grad():
         torch.testing.assert_close(small(inputs), ours(inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["convnet2_w64", "resnet20_cifar", "resnet18", "wrn16_2"])
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_example_is_as_long_as_the_page_says(architecture: str, size: int) -> None:
+    template = PROJECT / "dd_assets/sharing/templates/train.py.j2"
+    _, body = student_code(architecture, 10, 3, size)
+    lines = len(template.read_text("utf-8").replace("{{ student }}", body).splitlines())
+    least, most = re.findall(r"(\d+) to (\d+) lines", (PROJECT / "docs/sharing.md").read_text("utf-8"))[0]
+    assert int(least) <= lines <= int(most)
 
 
 def test_an_architecture_without_a_short_form_says_which_network_it_teaches_instead() -> None:

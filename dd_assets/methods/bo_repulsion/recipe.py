@@ -82,7 +82,7 @@ METHOD = Method(
     per_index=False,
     needs=Needs(generator=True),
     recipes={
-        "digits": _own(cost="one CPU core: 70 s wall for 100 images beside other work (measured)"),
+        "digits": _own(cost="one CPU core: 6.2 CPU-seconds per 100 images (docs/results/digits.md)"),
         "mnist": _own(),
         "fashion_mnist": _own(),
         "cifar10": _own(),

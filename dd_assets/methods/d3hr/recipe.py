@@ -76,7 +76,7 @@ METHOD = Method(
     per_index=False,
     needs=Needs(generator=True),
     recipes={
-        "digits": _own(cost="one CPU core: 15 s wall for 100 images beside other work (measured)"),
+        "digits": _own(cost="one CPU core: 2.3 CPU-seconds per 100 images (docs/results/digits.md)"),
         "mnist": _own(),
         "fashion_mnist": _own(),
         "cifar10": _own("ResNet-18, IPC 10/50: 41.3/- (IPC 50 with 1,000 epochs: 85.2), DiT fine-tuned for 400 epochs"),

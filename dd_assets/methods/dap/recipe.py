@@ -56,8 +56,9 @@ class Parameters(Sampling):
 
     @property
     def joint(self) -> bool:
-        """References of the whole class are passed through the network once for all of its samples."""
-        return self.repulsion != 0 or self.references == "class"
+        """As for any sampling; and references of the whole class are passed through the network once for all of its
+        samples."""
+        return super().joint or self.references == "class"
 
     @property
     def choice(self) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dd_assets import randomness
 from dd_assets.diffusion.denoisers import Condition
-from dd_assets.diffusion.generate import conditions, generate
+from dd_assets.diffusion.generate import Generated, conditions, generate
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.guiding import Along, stretched
 from dd_assets.diffusion.sampling import Correction, Guidance, Step, noised
@@ -39,7 +39,7 @@ def synthesise(request: Request) -> SyntheticImages:
     """
     parameters: Parameters = request.parameters
     generator = request.generator()
-    guide = Representativeness(parameters, request.reference_latents())
+    guide = Representativeness(parameters, request.reference_latents(), request.ipc)
     made = generate(request, [guide], generator=generator)
     figure = representativeness(guide, generator, made, request)
     return dataclasses.replace(made, curves={**made.curves, "representativeness": figure})
@@ -52,9 +52,10 @@ class Representativeness(Guidance):
     is the same at every t, both under the class (never the null class).
     """
 
-    def __init__(self, parameters: Parameters, references: ReferenceLatents) -> None:
+    def __init__(self, parameters: Parameters, references: ReferenceLatents, ipc: int) -> None:
+        """`ipc` parts of the references; of several candidates as many share each."""
         super().__init__(parameters.gamma, parameters.guided_from, parameters.guided_until)
-        self.parameters, self.references = parameters, references
+        self.parameters, self.references, self.ipc = parameters, references, ipc
         self.along = Along("distance")
         self._noise: dict[int, Tensor] = {}
 
@@ -111,7 +112,7 @@ class Representativeness(Guidance):
         """Rows of the batch that share references, and those references' row numbers."""
         groups: dict[tuple[int, int], list[int]] = {}
         for number, (index, label) in enumerate(zip(rows.indices, rows.labels, strict=True)):
-            key = (int(label), -1 if self.parameters.references == "class" else int(index))
+            key = (int(label), -1 if self.parameters.references == "class" else int(index) % self.ipc)
             groups.setdefault(key, []).append(number)
         return [(own, self._chosen(label, index)) for (label, index), own in groups.items()]
 
@@ -137,7 +138,7 @@ class Representativeness(Guidance):
 
 
 def representativeness(
-    guide: Representativeness, generator: Generator, made: SyntheticImages, request: Request
+    guide: Representativeness, generator: Generator, made: Generated, request: Request
 ) -> np.ndarray:
     """1 / mean D_K between clean synthetic images and clean references, float64 (classes,), as the paper's Figure 1.
 
@@ -145,11 +146,10 @@ def representativeness(
     """
     parameters: Parameters = request.parameters
     schedule, classes = generator.schedule(parameters.steps), len(request.facts.classes)
-    indices = np.repeat(np.arange(request.first, request.last), classes)
     found = np.zeros(len(made.labels))
     for start in range(0, len(found), parameters.batch):
         part = slice(start, start + parameters.batch)
-        rows = Batch(indices[part], made.labels[part])
+        rows = Batch(made.rows.indices[part], made.labels[part])
         condition, _ = conditions(generator, rows, parameters)
         with torch.no_grad():
             latents = generator.encode(made.images[part])

@@ -53,6 +53,11 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
         return f"low={parameters.low}, high={parameters.high} are no window of signal levels"
     if parameters.memory < 1:
         return f"memory={parameters.memory}: at least 1"
+    if parameters.joint and parameters.deviation:
+        return (
+            "images of a class that are drawn at once (repulsion, candidates, groups, a search) have no earlier ones to"
+            " deviate from; set deviation: 0, or none of those"
+        )
     return sampling_reason(parameters)
 
 

@@ -38,11 +38,12 @@ def synthesise(request: Request) -> SyntheticImages:
 
 
 def guidance(parameters: Parameters, centroids: ClassCentroids) -> ModeGuidance:
-    """The guidance that the parameters state, towards these modes."""
+    """The guidance that the parameters state, towards these modes; of several candidates as many share each."""
     points = centroids.centers if parameters.mode == "centroid" else centroids.nearest
+    ipc = len(points) // centroids.classes
     return ModeGuidance(
         parameters.mode_scale,
-        lambda rows: points[centroids.rows(rows.indices, rows.labels)],
+        lambda rows: points[centroids.rows(rows.indices % ipc, rows.labels)],
         form=parameters.sampler,
         bound=parameters.bound,
         low=parameters.guided_from,

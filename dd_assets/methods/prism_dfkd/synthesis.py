@@ -72,7 +72,7 @@ def synthesise(request: Request) -> SyntheticImages:
     logits = logits_of(teacher, made.images, facts.normalisation, request.device)
     columns = {"energy": energy(logits, torch.from_numpy(made.labels), 0.0).double().cpu().numpy()}
     if bank is not None:
-        rows = [divmod(row, len(facts.classes)) for row in range(len(made.labels))]
-        numbers = [combination(bank, request.first + index, label, request.seed) for index, label in rows]
+        rows = zip(made.rows.indices, made.rows.labels, strict=True)
+        numbers = [combination(bank, int(index), int(label), request.seed) for index, label in rows]
         columns["prompt"] = np.array(numbers, dtype=np.int64)
     return replace(made, columns=columns)
