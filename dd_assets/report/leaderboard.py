@@ -86,7 +86,7 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
     protocol = next(iter(trainings.values())).recipe["parameters"]["protocol"]
     return {
         "protocol": protocol["name"],
-        "label_storage": protocol.get("label_storage", "stored"),
+        "label_storage": _kept(protocol),
         "accuracy_mean": statistics.mean(accuracies),
         "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "draws": len({key.split("/")[1] for key in trainings}),
@@ -95,6 +95,20 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
         "train_accuracy_mean": statistics.mean(manifest.summary["train_accuracy"] for manifest in trainings.values()),
         "training_seconds": sum(manifest.seconds for manifest in trainings.values()),
     }
+
+
+def _kept(protocol: Mapping[str, Any]) -> str:
+    """How soft labels are kept: "online", "stored", or what of them is stored, such as "stored, int8, top 5"."""
+    storage = str(protocol.get("label_storage", "stored"))
+    if storage != "stored":
+        return storage
+    codec, most, epochs = (protocol.get(f"label_{name}") for name in ("codec", "top_k", "epochs"))
+    parts = [
+        codec if codec and codec != "fp16" else "",
+        f"top {most}" if most else "",
+        f"{epochs} epochs" if epochs else "",
+    ]
+    return ", ".join(["stored", *filter(None, parts)])
 
 
 def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest], lookup: Lookup) -> dict[str, Any]:

@@ -49,12 +49,13 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "provenance": "",
     "data_free_rank": None,
     "label_agreement": None,
+    "label_storage": "",
 }
 """Shown if present: where the paper contradicts itself, its ± and z, False for results of overridden parameters, the
 interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
 from, the method's own page, whether the images owe anything to the real
-ones but through the teacher, the rank among those that do not, and the share of views whose base label the labels'
-networks name first (a fraction)."""
+ones but through the teacher, the rank among those that do not, the share of views whose base label the labels'
+networks name first (a fraction), and how soft labels are kept where that is not whole and in fp16."""
 
 Row = Mapping[str, Any]
 Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]

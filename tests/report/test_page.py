@@ -101,6 +101,12 @@ def test_accuracies_are_percent_and_missing_figures_are_dashes():
     assert Outline(render_page([bare], [], [], {})).rows[-1].split().count("–") == 9
 
 
+def test_labels_that_are_not_kept_whole_are_said_beside_the_protocol():
+    kept = "stored, int8, top 5"
+    rows = [row("a"), row("b", label_storage=kept), row("c", label="hard", label_storage=kept)]
+    assert render_page(rows, [], [], {}).count(f"labels {kept}") == 1
+
+
 def test_the_page_needs_nothing_from_outside():
     page = render_page(
         [row()],

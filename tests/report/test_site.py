@@ -241,6 +241,16 @@ def test_a_committees_labels_need_all_of_its_networks(store: ArtefactStore) -> N
     assert row["label_storage"] == "stored"
 
 
+def test_a_row_says_how_its_soft_labels_are_kept(store: ArtefactStore) -> None:
+    protocol = {"name": "rd3", "label_codec": "int8", "label_epochs": 100}
+    facts = {"accuracy": 0.5, "best_accuracy": 0.5, "train_accuracy": 0.5}
+    key = "soft/draw0/seed0"
+    score = put(store, "training", key, {}, parameters={"protocol": protocol}, summary=facts)
+    refer(store, "random/score_convnet2_w64", "digits|1", {key: score})
+    (row,) = leaderboard_rows(store, "default")
+    assert row["label_storage"] == "stored, int8, 100 epochs"
+
+
 def test_equal_bytes_stand_in_the_report_as_figure_and_table(filled: ArtefactStore, tmp_path: Path) -> None:
     write_site(filled, "default", tmp_path)
     rows = list(csv.DictReader((tmp_path / "equal_bytes.csv").open()))
