@@ -125,7 +125,7 @@ def test_side_by_side_everything_is_computed_once_and_recorded_by_its_own_run(fi
 
 
 STEP_ALLOWANCE = 0.12
-"""CPU-seconds that a step may take beyond Dagster's own when all it asks for is stored; .03 to .05 as measured."""
+"""CPU-seconds that a step may take beyond Dagster's own when all it asks for is stored; .05 as measured."""
 
 
 def test_a_reused_step_costs_little_more_than_one_that_does_nothing(world: World) -> None:
