@@ -16,6 +16,7 @@ from dd_assets.errors import DDError, InputError
 
 if TYPE_CHECKING:
     from dd_assets.datasets.setting import Setting
+    from dd_resources.raw_data import RawData
 
 
 def examine() -> list[dict[str, Any]]:
@@ -111,27 +112,46 @@ def _executor() -> str:
 
 def _generators(chosen: Setting) -> str:
     """The folders named, once each holds its files; raises InputError for the first that does not."""
-    from dd_assets.diffusion.layout import generator_files
     from dd_assets.diffusion.prompt_bank import model_files
     from dd_assets.diffusion.text import encoder_files
     from dd_assets.units.prompted import folder_path
     from dd_resources.raw_data import RawData
 
-    raw, named = RawData(os.environ.get("DD_DATA_ROOT", "")), generator_folders(chosen)
-    for field, folder in named.items():
-        path = folder_path(raw, folder)
-        if not path.is_dir():
-            raise InputError(
-                f"generators, {field}: folder {path} does not exist",
-                "correct the setting, or download the folder (docs/generators.md)",
-            )
-        if field == "pretrained" and chosen.generators.pretrained is not None:
-            generator_files(path, chosen.generators.pretrained.variant)
-        elif field == "language_model":
-            model_files(path)
+    raw, found = RawData(os.environ.get("DD_DATA_ROOT", "")), []
+    for field, folder in generator_folders(chosen).items():
+        note = ""
+        if field == "pretrained":
+            note = _pretrained(chosen, raw)
         else:
-            encoder_files(path)
-    return ", ".join(f"{field} {folder}" for field, folder in named.items())
+            path = _existing(field, folder_path(raw, folder))
+            (model_files if field == "language_model" else encoder_files)(path)
+        found.append(f"{field} {folder}{note}")
+    return ", ".join(found)
+
+
+def _pretrained(chosen: Setting, raw: RawData) -> str:
+    """What is to be said of a pre-trained generator whose files are there, or can be fetched."""
+    from dd_assets.diffusion.hub import hub_source, ready
+    from dd_assets.diffusion.layout import generator_files
+    from dd_assets.units.prompted import folder_path
+
+    stated = chosen.generators.pretrained
+    assert stated is not None
+    source = hub_source(stated)
+    if source is None:
+        generator_files(_existing("pretrained", folder_path(raw, stated.folder)), stated.variant)
+        return ""
+    where = "in the cache" if ready(source) else "fetched when it is first used"
+    return f" at {source.revision[:12]}, {where}"
+
+
+def _existing(field: str, path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(
+            f"generators, {field}: folder {path} does not exist",
+            "correct the setting, or download the folder (docs/generators.md)",
+        )
+    return path
 
 
 def _dataset(name: str) -> str:

@@ -115,10 +115,14 @@ def test_columns_that_a_width_cannot_hold_go_in_the_order_stated() -> None:
         (("demo", "--methods", "sre2"), 2, "unknown method 'sre2' → did you mean 'sre2l'?"),
         (("sync", "--partition", "digit"), 2, "unknown dataset 'digit' → did you mean 'digits'?"),
         (("sync", "--partition", "digits|7"), 3, "digits has no IPC '7'"),
+        (("sync", "--partition", "digits:10"), 2, "unknown partition 'digits:10' → write it as 'digits|10', in quotes"),
+        (("plan", "--select", "teacher", "--partition", "digits|1"), 2, "→ teacher has partitions like 'digits'"),
+        (("plan", "--select", "leaderboard"), 2, "names no asset with partitions (leaderboard)"),
         (("sync", "--select", "sre2l/score_resnet9000", "--partition", "digits|1"), 2, "score_resnet9000"),
         (("plan", "--select", "group:nonsense"), 2, "nonsense"),
         (("discard", "012345"), 2, "begins with '012345' → `dd-assets explain ASSET PARTITION`"),
         (("study", "rd3_table_66"), 2, "unknown study 'rd3_table_66' → did you mean 'rd3_table_6'?"),
+        (("study", "fidelity"), 2, "; `dd-assets studies` lists them"),
         (("study", "rd3_table_3", "--ipc", "50"), 3, "rd3_table_3 has no cell for digits at IPC 50"),
         (("sync", "--force", "--queue", "--partition", "digits|1"), 3, "--force and --queue do not go together"),
         (("sync", "--queue", "--partition", "digits|1"), 1, "has been seen lately"),
@@ -149,6 +153,36 @@ def test_doctor_finds_an_unusable_store(tmp_path: Path) -> None:
     assert not rows["store"]["ok"]
     assert "DD_STORE" in rows["store"]["detail"]
     assert rows["dataset digits"]["ok"]
+
+
+def test_an_instance_that_cannot_be_created_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, "sync", "--partition", "digits|1", DAGSTER_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 3
+    assert f"the Dagster instance at {tmp_path / 'file' / 'home'} cannot be written: Not a directory → " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_written_in_an_instance_that_is_there_is_one_line_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    (home / "history").write_text("no folder")
+    done = run(tmp_path, "adopt", "--partition", "digits|1")
+    assert done.returncode == 3
+    assert f"the Dagster instance at {home} cannot be written: File exists → set DAGSTER_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["concurrency: [1", "no_such_key: 1"])
+def test_a_spoiled_instance_is_named_in_one_line(tmp_path: Path, content: str) -> None:
+    place = tmp_path / "home" / "dagster.yaml"
+    place.parent.mkdir()
+    place.write_text(content)
+    done = run(tmp_path, "adopt", "--partition", "digits|1")
+    assert done.returncode == 3
+    assert f"{place} cannot be used: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bad_settings_file_names_the_field(tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.doctor import examine
+from tests.diffusion.hub_cache import FOLDER, REVISION, Hub, hub
+from tests.diffusion.tiny import dit_folder
+
+__all__ = ["hub"]
 
 
 @pytest.fixture
@@ -49,6 +53,23 @@ def test_a_generators_folder_that_lacks_files_says_which(examined, tmp_path: Pat
     ok, detail = examined("{pretrained: dit}")["generators of own"]
     assert not ok
     assert "lacks transformer/config.json" in detail
+
+
+def test_a_generator_of_the_hub_is_looked_for_and_never_fetched(
+    examined, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dit_folder(tmp_path / "dit")
+    hub.repository = tmp_path / "dit"
+    stated = f"{{pretrained: {{folder: {FOLDER!r}, revision: {REVISION!r}, classes: same}}}}"
+    ok, detail = examined(stated)["generators of own"]
+    assert not ok
+    assert detail.startswith(f"{FOLDER} at revision {REVISION} is not in the cache of this machine → put it into")
+    monkeypatch.setenv("DD_DOWNLOAD_WEIGHTS", "1")
+    named = f"pretrained {FOLDER} at {REVISION[:12]}"
+    assert examined(stated)["generators of own"] == (True, f"{named}, fetched when it is first used")
+    hub.cached()
+    assert examined(stated)["generators of own"] == (True, f"{named}, in the cache")
+    assert not hub.asked
 
 
 def test_settings_without_folders_from_elsewhere_have_no_such_row(examined) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -24,3 +26,19 @@ def test_the_wheel_holds_every_file_of_both_packages() -> None:
     assert stated == {"targets": {"wheel": {"packages": list(PACKAGES)}}}
     ignored = (PROJECT / ".gitignore").read_text("utf-8").split()
     assert not [line for line in ignored if "typed" in line or line.startswith("dd_")]
+
+
+def test_an_older_python_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+    older = tmp_path / "older"
+    older.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    older.chmod(0o755)
+    done = subprocess.run(
+        ["make", f"PYTHON={older}", "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert f"{older} is not Python 3.11 or newer: name one, as in make PYTHON=python3.12 demo" in done.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -23,11 +23,9 @@ TITLES = {"set": "these images", "random": "as many random real images", "class"
 
 
 def build() -> list[dg.AssetsDefinition]:
-    """One asset per method."""
+    """One asset per method, and per variant that is compared with its method."""
     return [
-        stage_asset(stage(f"{name}/diversity"), _describe)
-        for name, method in METHODS().items()
-        if not method.is_ablation
+        stage_asset(stage(f"{name}/diversity"), _describe) for name, method in METHODS().items() if method.has_diversity
     ]
 
 

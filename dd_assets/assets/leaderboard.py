@@ -42,7 +42,7 @@ def build() -> list[dg.AssetsDefinition]:
         deps=[
             *(asset_key(f"{name}/score_{student}") for name in METHODS() for student in students()),
             # Ablations have none; naming one would put an asset into the UI that nobody can materialize.
-            *(asset_key(f"{name}/diversity") for name, method in METHODS().items() if not method.is_ablation),
+            *(asset_key(f"{name}/diversity") for name, method in METHODS().items() if method.has_diversity),
         ],
         group_name="report",
         owners=OWNERS,
@@ -83,13 +83,13 @@ def _result(engine: Engine, manifest: Manifest) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest.content),
         metadata={
+            "table": dg.MetadataValue.table(records[:50]) if records else dg.MetadataValue.text("no scores yet"),
+            "verdicts": dg.MetadataValue.md(_verdicts(manifest.summary["verdicts"])),
+            "page": dg.MetadataValue.text("dd-assets leaderboard --html leaderboard.html writes it to a file"),
             "origin": "computed" if engine.tally.computed else "reused",
             "rows": len(rows),
             "dagster/row_count": len(rows),
             "recipe_digest": manifest.recipe_digest,
             "content_digest": manifest.content,
-            "table": dg.MetadataValue.table(records[:50]) if records else dg.MetadataValue.text("no scores yet"),
-            "verdicts": dg.MetadataValue.md(_verdicts(manifest.summary["verdicts"])),
-            "page": dg.MetadataValue.text("dd-assets leaderboard --html leaderboard.html writes it to a file"),
         },
     )

@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.machine import machine_error
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Target
     from dd_assets.planning.unit import Reference
@@ -36,14 +40,53 @@ partition_option = click.option(
 )
 
 
+LONGEST_OF_DAGSTER = 240
+"""Characters that are repeated of what Dagster says of its dagster.yaml."""
+
+
 def dagster_home() -> Path:
-    """DAGSTER_HOME (default .dd/dagster), created with its dagster.yaml if new."""
+    """DAGSTER_HOME (default .dd/dagster), created with its dagster.yaml if new; raises InputError if it cannot be."""
     home = Path(os.environ.get("DAGSTER_HOME") or ".dd/dagster").absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+    with _writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+@contextmanager
+def _writing(home: Path) -> Iterator[None]:
+    """Inside, what a file system refuses below DAGSTER_HOME is an InputError; a full disk stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if machine_error(error) is not None:
+            raise
+        raise InputError(
+            f"the Dagster instance at {home} cannot be written: {error.strerror or error}",
+            "set DAGSTER_HOME to a folder that can be created and written, or work in another folder",
+        ) from error
+
+
+@contextmanager
+def dagster_instance() -> Iterator[DagsterInstance]:
+    """The instance in DAGSTER_HOME; raises InputError where it cannot be created or its dagster.yaml cannot be used."""
+    home = dagster_home()
+    import dagster as dg
+    import yaml
+
+    try:
+        with _writing(home):
+            instance = dg.DagsterInstance.get()
+    except (yaml.YAMLError, dg.DagsterInvalidConfigError, dg.DagsterInvariantViolationError) as error:
+        # Dagster's text goes on with a page of all that it knows.
+        problem = " ".join(str(error).split())[:LONGEST_OF_DAGSTER]
+        raise InputError(
+            f"{home / 'dagster.yaml'} cannot be used: {problem}", "mend it, or move it away and a new one is written"
+        ) from error
+    with instance:
+        yield instance
 
 
 def show(records: Sequence[dict[str, Any]], columns: Iterable[str], as_json: bool, title: str) -> None:
@@ -106,16 +149,25 @@ def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
     from dd_assets.planning.graph import Cell
     from dd_assets.planning.plan import all_targets
 
-    targets = all_targets(with_studies=select is not None)
+    targets = among = all_targets(with_studies=select is not None)
     if select:
         chosen = _selected(select)
-        targets = [target for target in targets if target[0] in chosen]
+        targets = among = [target for target in targets if target[0] in chosen]
+        if not targets:
+            raise UnknownNameError(
+                f"--select {select!r} names no asset with partitions ({', '.join(sorted(chosen))})",
+                "select what has some: `dd-assets plan` lists them; a sync brings the leaderboard along by itself",
+            )
     if partitions:
         for partition in partitions:
             Cell.of(partition)
         targets = [t for t in targets if t[1] in partitions or t[1].split("|")[0] in partitions]
     if not targets:
-        raise UnknownNameError(f"nothing matches --select {select!r} and --partition {list(partitions)}", "see `plan`")
+        asset, partition = among[0]
+        raise UnknownNameError(
+            f"nothing that --select {select!r} names has a partition {' or '.join(map(repr, partitions))}",
+            f"{asset} has partitions like '{partition}'",
+        )
     return targets
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dd_assets.cli.common import (
-    dagster_home,
+    dagster_instance,
     looking_engine,
     opened_store,
     partition_option,
@@ -61,7 +61,8 @@ def sync(select: str | None, partitions: tuple[str, ...], force: bool, queued: b
     outcome = _sync(targets, strict=bool(partitions))
     _closing(outcome)
     if force:
-        _recompute([target for target in targets if outcome.lines.get(target) != "blocked"], stored, keep=True)
+        _recompute([t for t in targets if outcome.lines.get(t) not in ("blocked", "refused")], stored, keep=True)
+    outcome.require_all()
 
 
 @click.command()
@@ -190,6 +191,7 @@ def demo(chosen: str, html: str) -> None:
     _closing(outcome)
     origin = {target: word for target, word in outcome.lines.items() if target in targets}
     show_leaderboard(html, False, origin)
+    outcome.require_all()
 
 
 def _demo_methods(chosen: str) -> list[str]:
@@ -207,9 +209,6 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
 
     quiet: say nothing, where standard output is JSON.
     """
-    dagster_home()
-    import dagster as dg
-
     from dd_assets.assets.shell import present
     from dd_assets.definitions import defs
     from dd_assets.planning.engine import Engine
@@ -218,7 +217,7 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
     from dd_assets.terminal import progress_bars
     from dd_resources.injection import NAMESPACE, ComputeResource
 
-    with dg.DagsterInstance.get() as instance, progress_bars() as say:
+    with dagster_instance() as instance, progress_bars() as say:
         say = (lambda line: None) if quiet else say
         for run in mark_dead_runs(instance):
             say(f"run {run[:8]} had died; it is marked as failed")

@@ -17,6 +17,7 @@ import click
 from dd_assets.cli.common import (
     as_json_option,
     dagster_home,
+    dagster_instance,
     looking_engine,
     opened_store,
     partition_option,
@@ -139,19 +140,13 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
     if as_json:
         show([asdict(row) for row in found], (), True, "Plan")
     else:
-        records = [
-            asdict(row) | {"seconds_estimate": _seconds(row), "bytes_estimate": _megabytes(row)} for row in found
-        ]
-        columns = ("asset", "partition", "status", "reason", "seconds_estimate", "bytes_estimate")
-        show(records, columns, False, "Plan")
+        records = [asdict(row) | {"about": _seconds(row), "size": _megabytes(row)} for row in found]
+        show(records, ("asset", "partition", "status", "reason", "about", "size"), False, "Plan")
         click.echo(_totals(found))
     if to_ui:
-        dagster_home()
-        import dagster as dg
-
         from dd_assets.planning.sync import publish
 
-        with dg.DagsterInstance.get() as instance:
+        with dagster_instance() as instance:
             publish(instance, found)
 
 
@@ -250,7 +245,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where to serve it.")
 def ui(port: int) -> None:
     """Open the Dagster UI on 127.0.0.1 with this project's instance."""
     home = dagster_home()

@@ -87,12 +87,12 @@ def _gap(against: Against | None, sign: int) -> str:
     if against is None:
         return "–"
     contrast = against.contrast
-    text = f"{100 * sign * contrast.difference:+.1f}"
+    text = f"{100 * sign * contrast.difference:+z.1f}"
     if contrast.low is None or contrast.high is None:
         return text
     ends = sorted(100 * sign * end for end in (contrast.low, contrast.high))
     mark = " *" if against.separable else ""
-    return f"{text} ({ends[0]:+.1f} to {ends[1]:+.1f}, p {against.adjusted:.2g}){mark}"
+    return f"{text} ({ends[0]:+z.1f} to {ends[1]:+z.1f}, p {against.adjusted:.2g}){mark}"
 
 
 def _points(value: float | None) -> str:

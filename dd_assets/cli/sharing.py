@@ -22,7 +22,9 @@ from dd_assets.errors import InputError
 @click.argument("ipc", type=int)
 @click.argument("folder")
 @click.option("--student", help="Whose training gives labels and accuracy; the setting's first by default.")
-@click.option("--label", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
+@click.option(
+    "--label", type=click.Choice(["soft", "hard"]), default="soft", show_default=True, help="Of the scored training."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the training; seed n uses draw n, if drawn.")
 @click.option("--format", "layout", default="parquet", show_default=True, help="parquet or imagefolder.")
 @click.option("--test", "with_test", is_flag=True, help="Add the real test split as test.parquet.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dd_assets.datasets.setting import Setting
     from dd_assets.planning.engine import Engine
     from dd_assets.planning.plan import Target
-    from dd_assets.report.study_scores import ScoreTable
+    from dd_assets.report.score_table import ScoreTable
     from dd_assets.studies.registry import Study
 
 
@@ -62,9 +62,10 @@ def run_study(name: str | None, every: bool, dataset: str, ipc: int | None, only
     chosen = setting(dataset)
     entries = _chosen(name, every, chosen, ipc)
     targets = list(dict.fromkeys(target for entry in entries for target in _targets(entry, chosen, ipc)))
+    outcome = None
     if not only_plan:
         with syncing(quiet=as_json) as job:
-            job.run(targets)
+            outcome = job.run(targets)
     engine = looking_engine()
     found = {}
     for entry in entries:
@@ -74,6 +75,8 @@ def run_study(name: str | None, every: bool, dataset: str, ipc: int | None, only
             _print(entry, chosen, rows, engine, only_plan)
     if as_json:
         click.echo(json.dumps(found if every else next(iter(found.values())), indent=1))
+    if outcome is not None:
+        outcome.require_all()
 
 
 def _chosen(name: str | None, every: bool, chosen: Setting, ipc: int | None) -> list[Study]:

@@ -17,6 +17,8 @@ from dd_assets.cli.common import as_json_option, opened_store, show
 from dd_assets.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from dd_assets.datasets.setting import Setting
     from dd_assets.methods.contract import Method
     from dd_assets.planning.sweeps import Candidate
@@ -31,7 +33,7 @@ COLUMNS = ("group", "tried", "students", "seconds", "validation %", "test %", "p
 @click.option("--methods", "named", default="random,rded,sre2l", show_default=True, help="Methods to tune, by name.")
 @click.option("--recipe", "files", multiple=True, type=click.Path(path_type=Path), help="A recipe file to tune beside.")
 @click.option("--starts", is_flag=True, help="Also propose each optimising method from every other initialisation.")
-@click.option("--minutes", default=30.0, show_default=True, help="Recorded seconds of all groups, shared out equally.")
+@click.option("--minutes", default=30.0, show_default=True, help="Device time of all groups, shared out equally.")
 @click.option("--proposals", default=8, show_default=True, help="Parameter sets per group, its own recipe first.")
 @click.option("--seed", default=0, show_default=True, help="Of the proposals.")
 @click.option("--student", help="Whose accuracy counts; the setting's first by default.")
@@ -71,7 +73,7 @@ def sweep(
     rows, finalists = [], []
     for name, candidates in groups.items():
         most = full_students(candidates[0].method, base)
-        found = race(candidates, bench.attempt, 60 * minutes / len(groups), most)
+        found = race(candidates, _told(bench.attempt, name, candidates), 60 * minutes / len(groups), most)
         if found.best is None:
             rows.append(_row(name, found, None, None))
             continue
@@ -84,7 +86,11 @@ def sweep(
         at_last = Bench(engine, base, ipc, chosen, label)  # type: ignore[arg-type]
         for row in rows:
             if row["best"] is not None:
-                row["test"] = list(test_once(at_last, row["best"]).accuracies)
+                try:
+                    row["test"] = list(test_once(at_last, row["best"]).accuracies)
+                except InputError as error:
+                    # The other groups' figures are not lost by it.
+                    row["refused"].insert(0, str(error))
     title = f"Sweep of {dataset}|{ipc}, {chosen}, {label} labels, validation on {bench.chosen.name}"
     _report(rows, final, as_json, title)
     if target:
@@ -100,6 +106,19 @@ def _engine() -> Any:
         click.echo(line, err=True)
 
     return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), Compute(), announce=say)
+
+
+def _told(
+    attempt: Callable[[Candidate, int], Trial | str], name: str, candidates: Sequence[Candidate]
+) -> Callable[[Candidate, int], Trial | str]:
+    """The attempt, said before it begins: each names its units alike, which tells nobody how far a sweep is."""
+
+    def told(candidate: Candidate, students: int) -> Trial | str:
+        place = candidates.index(candidate) + 1
+        click.echo(f"{name}: candidate {place} of {len(candidates)} with {students} of its students", err=True)
+        return attempt(candidate, students)
+
+    return told
 
 
 def _groups(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, get_args, get_type_hints
 
+from dd_assets.diffusion.hub import hub_source
 from dd_assets.diffusion.recipes import fine_tuning, generator_recipe
 from dd_assets.diffusion.registry import FineTuning, GeneratorRecipe, Generators, PretrainedFolder
 from dd_assets.errors import InputError, UnknownNameError
@@ -96,10 +97,13 @@ def _folder(where: str, stated: Any) -> PretrainedFolder | None:
     if isinstance(stated, str):
         stated = {"folder": stated}
     if not isinstance(stated, Mapping) or not stated.get("folder"):
-        raise InputError(f"{where}: generators, pretrained: {stated!r}", f"give folder: <path>; {SEE}")
+        raise InputError(
+            f"{where}: generators, pretrained: {stated!r}", f"give folder: <path or hub:owner/name>; {SEE}"
+        )
     owner = f"{where}, generator pretrained"
     made = with_overrides(PretrainedFolder(folder=""), dict(stated), owner)
     _check_words(made, owner)
+    hub_source(made)
     return made
 
 

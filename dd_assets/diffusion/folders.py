@@ -1,7 +1,7 @@
 """Pre-trained generators in diffusers' folder layout, from a local path.
 
 Belongs here: loading one, its text encoder. Does not belong: what must be in the folder (layout.py), downloading
-(docs/generators.md has the commands), class maps (classes.py).
+(hub.py), class maps (classes.py).
 
 Two layouts are read: DiTPipeline (transformer, vae, scheduler) and StableDiffusionPipeline (unet, vae, scheduler,
 text_encoder, tokenizer). Weights are safetensors only: a pickle may run code.
@@ -43,7 +43,7 @@ def load_folder(
     """
     from diffusers import AutoencoderKL, DiTTransformer2DModel, UNet2DConditionModel
 
-    given: dict[str, Any] = {"use_safetensors": True, "torch_dtype": DTYPES[precision], "local_files_only": True}
+    given: dict[str, Any] = {"use_safetensors": True, "dtype": DTYPES[precision], "local_files_only": True}
     if variant:
         given["variant"] = variant
     text = (path / "unet").is_dir()
@@ -78,8 +78,7 @@ class ClipText:
         """Tokeniser and encoder of a folder."""
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        settings = {("dtype" if name == "torch_dtype" else name): value for name, value in given.items()}
-        encoder = CLIPTextModel.from_pretrained(path, subfolder="text_encoder", **settings)
+        encoder = CLIPTextModel.from_pretrained(path, subfolder="text_encoder", **given)
         return cls(
             tokenizer=CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True),
             encoder=_frozen(encoder, device),

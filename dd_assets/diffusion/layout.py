@@ -1,18 +1,20 @@
 """What a folder in diffusers' layout must hold.
 
 Belongs here: finding its files and naming what is missing or cut off; light, no torch. Does not belong: loading it
-(folders.py).
+(folders.py), where it comes from (hub.py).
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dd_assets.errors import InputError
 
+INDEX = "model_index.json"
 PARTS = {
     "DiTPipeline": ("transformer", "vae", "scheduler"),
     "StableDiffusionPipeline": ("unet", "vae", "scheduler", "text_encoder", "tokenizer"),
@@ -23,6 +25,10 @@ OWN_WEIGHTS = "diffusion_pytorch_model"
 CONFIGS = {"scheduler": ("scheduler_config.json",), "tokenizer": ("tokenizer_config.json",)}
 WORDS = ("vocab.json", "merges.txt")
 """Of a tokenizer, unless tokenizer.json holds both."""
+SHARD = "-?????-of-?????"
+"""The number in a shard's name, as a shell pattern."""
+FURTHER = ("added_tokens.json", "special_tokens_map.json")
+"""Of a tokenizer too where they are there: they change what it gives."""
 HUB = "download it, for example: hf download facebook/DiT-XL-2-256 --local-dir <folder> (docs/generators.md)"
 
 
@@ -31,19 +37,13 @@ def generator_files(path: Path, variant: str = "") -> list[Path]:
 
     Raises InputError naming the folder, or all missing or incomplete parts of it at once.
     """
-    index = path / "model_index.json"
-    if not path.is_dir():
-        raise InputError(f"generator folder {path} does not exist", HUB)
-    if not index.is_file():
-        raise InputError(f"generator folder {path} has no model_index.json", HUB)
-    kind = str(_read(index).get("_class_name", ""))
-    if kind not in PARTS:
-        raise InputError(f"{index} names pipeline {kind!r}", f"supported: {', '.join(PARTS)}")
-    found, wrong = [index], []
+    kind = _kind(path)
+    found, wrong = [path / INDEX], []
     for part in PARTS[kind]:
         wanted: tuple[str, ...] = CONFIGS.get(part, ("config.json",))
         if part == "tokenizer":
             wanted += ("tokenizer.json",) if (path / part / "tokenizer.json").is_file() else WORDS
+            found += [path / part / file for file in FURTHER if (path / part / file).is_file()]
         for file in wanted:
             (found.append(path / part / file) if (path / part / file).is_file() else wrong.append(f"{part}/{file}"))
         if part not in CONFIGS:
@@ -55,21 +55,53 @@ def generator_files(path: Path, variant: str = "") -> list[Path]:
     return sorted(found)
 
 
+def generator_patterns(path: Path, variant: str = "") -> list[str]:
+    """Shell patterns, relative to the folder, of all that `generator_files` would take; its index must be there."""
+    return [INDEX, *(f"{part}/{name}" for part in PARTS[_kind(path)] for name in _names(part, variant))]
+
+
 def reads_text(path: Path) -> bool:
     """Whether a complete folder's generator is asked by prompts."""
-    return str(_read(path / "model_index.json")["_class_name"]) == "StableDiffusionPipeline"
+    return str(_read(path / INDEX)["_class_name"]) == "StableDiffusionPipeline"
+
+
+def _kind(path: Path) -> str:
+    index = path / INDEX
+    if not path.is_dir():
+        raise InputError(f"generator folder {path} does not exist", HUB)
+    if not index.is_file():
+        raise InputError(f"generator folder {path} has no {INDEX}", HUB)
+    kind = str(_read(index).get("_class_name", ""))
+    if kind not in PARTS:
+        raise InputError(f"{index} names pipeline {kind!r}", f"supported: {', '.join(PARTS)}")
+    return kind
+
+
+def _names(part: str, variant: str) -> Iterator[str]:
+    yield from CONFIGS.get(part, ("config.json",))
+    if part == "tokenizer":
+        yield from ("tokenizer.json", *WORDS, *FURTHER)
+    if part not in CONFIGS:
+        stem, between = WEIGHTS.get(part, OWN_WEIGHTS), f".{variant}" if variant else ""
+        yield from _weight_names(stem, between)
+        # Of shards the variant stands before the number in newer files, behind it in older ones.
+        yield from dict.fromkeys((f"{stem}{between}{SHARD}.safetensors", f"{stem}{SHARD}{between}.safetensors"))
+
+
+def _weight_names(stem: str, between: str) -> tuple[str, str]:
+    """(the one file, the index of several)."""
+    return f"{stem}{between}.safetensors", f"{stem}.safetensors.index{between}.json"
 
 
 def _weights(folder: Path, stem: str, variant: str) -> tuple[list[Path], list[str]]:
     """(files, what is wrong) of a part's safetensors, in one file or in shards that an index names."""
-    between = f".{variant}" if variant else ""
-    whole = folder / f"{stem}{between}.safetensors"
-    index = folder / f"{stem}.safetensors.index{between}.json"
+    whole, index = (folder / name for name in _weight_names(stem, f".{variant}" if variant else ""))
     if whole.is_file():
         return [whole], [f"{whole.name} ({reason})" for reason in [_cut_off(whole)] if reason]
     if index.is_file():
-        shards = sorted(set(_read(index).get("weight_map", {}).values()))
-        missing = [name for name in shards if not (folder / name).is_file()]
+        shards = sorted({str(name) for name in _read(index).get("weight_map", {}).values()})
+        # A name with a path in it could lead to files that are no part of the folder.
+        missing = [name for name in shards if Path(name).name != name or not (folder / name).is_file()]
         short = [f"{name} ({_cut_off(folder / name)})" for name in shards if name not in missing]
         return [index, *(folder / name for name in shards)], [*missing, *(text for text in short if "()" not in text)]
     pickles = sorted(file.name for file in folder.glob("*.bin")) if folder.is_dir() else []

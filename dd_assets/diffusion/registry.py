@@ -69,17 +69,18 @@ class GeneratorRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedFolder:
-    """A local folder in diffusers' layout: DiTPipeline's or StableDiffusionPipeline's."""
+    """A folder in diffusers' layout: DiTPipeline's or StableDiffusionPipeline's."""
 
     folder: str
-    """Relative to DD_DATA_ROOT or absolute."""
+    """Relative to DD_DATA_ROOT, absolute, or of the hub: "hub:owner/name"."""
     classes: Literal["imagenet", "same"] = "imagenet"
     """DiT's class ids: ImageNet-1K's, found by WordNet id, or the setting's own labels. Text pipelines need none."""
     variant: str = ""
     """'fp16' reads *.fp16.safetensors."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     revision: str = ""
-    """The hub's commit that the folder is said to be; kept in the manifest. What counts is the files' digests."""
+    """The hub's commit: required of the hub, of a local folder what it is said to be, kept in the manifest. What counts
+    is the files' digests."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ HASHED_WIDTH = 128
 WORD = re.compile(r"[a-z0-9]+")
 REQUIRED = ("config.json", "model.safetensors", "tokenizer_config.json")
 """What a sentence encoder's folder must have (transformers' layout)."""
+POOLING, MEAN = "1_Pooling/config.json", "pooling_mode_mean_tokens"
+"""Where sentence-transformers states how a prompt's tokens become one vector, and its word for what is done here."""
 
 
 class HashedText:
@@ -97,11 +100,17 @@ class SentenceText:
 
 
 def encoder_files(path: Path) -> list[Path]:
-    """The files of a sentence encoder's folder, sorted; raises InputError naming what it lacks."""
+    """The files of a sentence encoder's folder, sorted; raises InputError naming what it lacks, or another pooling."""
     missing = [name for name in REQUIRED if not (path / name).is_file()]
     if missing:
         raise InputError(
             f"text encoder {path} lacks {', '.join(missing)}", "download the whole folder (docs/generators.md)"
+        )
+    pooling = path / POOLING
+    if pooling.is_file() and not json.loads(pooling.read_text("utf-8")).get(MEAN, True):
+        raise InputError(
+            f"text encoder {path} is made for another pooling than the mean over tokens ({POOLING})",
+            "take a sentence encoder with mean pooling",
         )
     return sorted(file for file in path.rglob("*") if file.is_file() and ".cache" not in file.relative_to(path).parts)
 

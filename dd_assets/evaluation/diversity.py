@@ -4,8 +4,8 @@ Belongs here: the measures, on arrays and features. Does not belong: forward pas
 networks and images are compared (units/diversity.py).
 
 Sources: precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991), section 2; density and coverage: Naeem et
-al. 2020 (arXiv 2002.09797), section 3. Balls are closed, as both papers write them; clovaai's prdc (e320c1d) takes
-open ones, which differ only where a point lies on a sphere.
+al. 2020 (arXiv 2002.09797), section 3; representativeness: DAP (arXiv 2510.17421). Balls are closed, as the first two
+papers write them; clovaai's prdc (e320c1d) takes open ones, which differ only where a point lies on a sphere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from torch import Tensor
 
 NEIGHBOURS = 5
 """Both papers' choice for small sets; `neighbours` says what happens to smaller classes."""
-MEASURES = ("cosine", "precision", "recall", "density", "coverage", "nearest_in_class", "nearest_overall")
+MEASURES = (
+    "cosine",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "representativeness",
+    "nearest_in_class",
+    "nearest_overall",
+)
 CHUNK_BYTES = 2**27
 """Images are compared in pieces of at most this size, on either side."""
 TIE = 1e-12
@@ -91,7 +100,25 @@ def cosine_similarity(features: Tensor) -> float:
 
 def of_class(real: Cloud, features: Tensor) -> dict[str, float]:
     """The feature-space measures of one class's images, whose features are float64 (n, D), against its real ones."""
-    return {"cosine": cosine_similarity(features), **manifold(real, Cloud.of(features))}
+    return {
+        "cosine": cosine_similarity(features),
+        **manifold(real, Cloud.of(features)),
+        "representativeness": representativeness(real.points, features),
+    }
+
+
+def representativeness(real: Tensor, features: Tensor) -> float:
+    """1 / mean distance of the images' features (n, D) from those of every real image of the class (m, D).
+
+    The figure that DAP (arXiv 2510.17421, Figures 1 and 2) draws with the diffusion model's features; with a teacher's,
+    as units/diversity.py has them, sets of different generators and of none compare. It is highest where all images
+    are the same one in the middle, so it says nothing without a measure of variety beside it. NaN without images, or
+    where all are the same as all the real ones.
+    """
+    off = squared_distances(features, real)
+    # Of two equal points rounding leaves a rest.
+    off = off.where(off > TIE * float(real.square().sum(dim=1).mean()), 0.0).sqrt()
+    return 1 / float(off.mean()) if off.any() else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)

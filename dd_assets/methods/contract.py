@@ -129,11 +129,18 @@ class Method:
     """The method whose parameters this one changes (`variant`), or ''."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What it changes."""
+    compared: bool = False
+    """Of a variant: what it changes shows in the images' variety, so they are measured as the method's own are."""
 
     @property
     def is_ablation(self) -> bool:
         """Whether it is a switch of another method, and not that method's initial images, which are always a row."""
         return bool(self.variant_of) and self.changes.get("iterations") != 0
+
+    @property
+    def has_diversity(self) -> bool:
+        """Whether there is a `<method>/diversity`: not of every switch, so that the graph stays readable."""
+        return self.compared or not self.is_ablation
 
     def recipe_for(self, data: str) -> Recipe:
         """The recipe for a dataset; 'default' where the paper has none for it."""

@@ -7,7 +7,6 @@ files of the user's own (checkpoint.import_weights), cutting heads (foreign.py),
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 from collections.abc import Mapping, Sequence
@@ -20,14 +19,13 @@ from torch import Tensor
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.fetching import DOWNLOADS, in_short, may_fetch
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import check_finite, check_keys, read
 from dd_assets.models.foreign import cut_head, imagenet_rows, present_names
 from dd_assets.models.networks.libraries import SMALL
 
 SCHEMES = ("torchvision:", "timm:")
-DOWNLOADS = "DD_DOWNLOAD_WEIGHTS"
-"""Published weights are fetched only where this environment variable is 1; otherwise their caches must hold them."""
 TIMM_FILE = "model.safetensors"
 
 
@@ -116,13 +114,13 @@ def _hub_state(url: str, what: str) -> dict[str, Tensor]:
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not file.is_file():
         remedy = f"put {file.name} into {file.parent} (from {url}), or set {DOWNLOADS}=1"
-        if os.environ.get(DOWNLOADS) != "1":
+        if not may_fetch():
             raise InputError(f"{what} is not on this machine", remedy)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(file), progress=False)
         except OSError as error:
-            raise InputError(f"{what} cannot be fetched ({_line(error)})", remedy) from error
+            raise InputError(f"{what} cannot be fetched ({in_short(error)})", remedy) from error
     stated = re.search(r"-([0-9a-f]{8,64})\.pth$", file.name)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if stated is None or not digest.startswith(stated.group(1)):
@@ -130,7 +128,7 @@ def _hub_state(url: str, what: str) -> dict[str, Tensor]:
     try:
         return dict(torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"{file} cannot be read ({_line(error)})", "delete it, fetch it again") from error
+        raise InputError(f"{file} cannot be read ({in_short(error)})", "delete it, fetch it again") from error
 
 
 def _timm(name: str, architecture: str) -> Published:
@@ -158,13 +156,9 @@ def _hugging_face_file(repository: str, what: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     remedy = f"fetch it (hf download {repository} {TIMM_FILE}), or set {DOWNLOADS}=1"
-    if os.environ.get(DOWNLOADS) != "1":
+    if not may_fetch():
         raise InputError(f"{what} is not on this machine", remedy)
     try:
         return Path(hf_hub_download(repository, TIMM_FILE))
     except (OSError, ValueError) as error:
-        raise InputError(f"{what} cannot be fetched ({_line(error)})", remedy) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise InputError(f"{what} cannot be fetched ({in_short(error)})", remedy) from error

@@ -6,20 +6,24 @@ committees.py), Dagster.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dd_assets.datasets.registry import setting, settings
 from dd_assets.datasets.setting import Setting
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import Method, with_overrides
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Reference, Unit
+from dd_resources.raw_data import RawData
 
 Space = Literal["dataset", "grid"]
 STUDIES = "studies"
 """The group of the studies' assets, and the first part of their keys."""
+OTHERWISE = re.compile(r"(\w+)[^\w|]+(\d+)")
+"""A dataset and an IPC, joined by something else than '|'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,11 @@ class Cell:
     def of(cls, partition: str, overrides: Mapping[str, Any] | None = None) -> Cell:
         """The cell of a partition key such as 'digits' or 'digits|10'; raises UnknownNameError or InputError."""
         name, bar, ipc = partition.partition("|")
+        otherwise = OTHERWISE.fullmatch(partition)
+        if otherwise is not None and otherwise[1] in settings():
+            raise UnknownNameError(
+                f"unknown partition {partition!r}", f"write it as '{otherwise[1]}|{otherwise[2]}', in quotes"
+            )
         chosen = setting(name)
         # Compared as text: int() takes digits of other scripts and leading zeros, and fails at superscripts.
         if bar and ipc not in map(str, chosen.ipc):
@@ -71,6 +80,9 @@ class Stage:
     other methods."""
     blocked: Callable[[Cell], str] = lambda cell: ""
     """Why a cell can never apply, or '', as far as its setting tells."""
+    examine: Callable[[Cell, RawData], None] = lambda cell, raw: None
+    """Raises InputError where files from elsewhere, such as a generator's weights, are not there: asked before anything
+    that the cell reads is computed."""
 
     def reads(self, cell: Cell) -> tuple[str, ...]:
         """The inputs of one cell."""

@@ -50,6 +50,10 @@ class MissingUnits(Exception):
         super().__init__(f"{len(self.units)} units to compute, first {self.units[0].name}")
 
 
+class MissingFiles(Exception):
+    """Raised where files must be fetched before it is known which units there are; only a computing engine does."""
+
+
 @dataclass
 class Work:
     """What a unit's computation may use."""

@@ -18,6 +18,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.prompt_banks import prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, fine_tuned, generator, generator_samples
+from dd_assets.units.generator_place import examine
 
 GENERATOR_ASSETS = tuple(f"generator_{name}" for name in GENERATORS)
 CENTROIDS = "class_centroids"
@@ -119,7 +120,8 @@ def _resolve_pretrained(cell: Cell, inputs: Mapping[str, Reference], engine: Eng
     assert stated is not None
     source = usable(engine, inputs["dataset"], "dataset")
     judge = usable(engine, inputs["teacher"], "teacher")
-    made = run_named({"generator": generator.plan_folder(chosen, stated, engine.raw)}, engine)
+    unit = generator.plan_folder(chosen, stated, engine.raw, fetch=not engine.look_only)
+    made = run_named({"generator": unit}, engine)
     text = bool(made["generator"].summary["text"])
     # The papers' scales: 4 with DiT, 8 with Stable Diffusion. Nobody's floor: a subset's teacher may be a poor judge.
     samples = generator_samples.plan(chosen, made["generator"], source, judge, 8.0 if text else 4.0, 0.0)
@@ -206,6 +208,7 @@ def _generator_stage(
         kinds=("pytorch",),
         skippable=bases,
         unread=_not_fine_tuned if bases else lambda cell: frozenset(),
+        examine=lambda cell, raw: examine(cell.setting, name, raw),
     )
 
 
@@ -234,7 +237,8 @@ def generator_stages() -> list[Stage]:
             ("dataset", "teacher"),
             _resolve_pretrained,
             (_RECOGNISED, _CONSTANT),
-            "A local folder in diffusers' layout (DiT or Stable Diffusion), pinned by the digests of its files.",
+            "A folder in diffusers' layout (DiT or Stable Diffusion), local or of the hub, pinned by the digests of its"
+            " files.",
         ),
         _generator_stage(
             "foreign",

@@ -135,6 +135,7 @@ def _method_stages(method: Method) -> list[Stage]:
             checks=(
                 ("class_balance", True, "every class has exactly IPC images"),
                 ("distinct_images", False, "no image occurs twice"),
+                ("no_constant_images", False, "no image is of one colour"),
             ),
             description=of_images(method),
             group=name,
@@ -162,7 +163,7 @@ def _method_stages(method: Method) -> list[Stage]:
             skippable=further,
             unread=_unasked,
         ),
-        *([] if method.is_ablation else [diversity_stage(method, tags)]),
+        *([diversity_stage(method, tags)] if method.has_diversity else []),
         *(_score_stage(method, student, tags) for student in students()),
     ]
 

@@ -17,7 +17,7 @@ from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import STUDIES, declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
-from dd_assets.planning.engine import Engine, MissingUnits
+from dd_assets.planning.engine import Engine, MissingFiles, MissingUnits
 from dd_assets.planning.explain import explain
 from dd_assets.planning.generation import samples_of
 from dd_assets.planning.generation_cost import peak_of, sampling_seconds
@@ -95,10 +95,15 @@ class Planner:
         try:
             row = self._row(stage, cell, inputs, waiting)
         except REFUSALS as error:
-            self.refusals[target] = error
-            row = Row(asset=asset, partition=partition, status="refused", reason=str(error))
+            return self.refuse(target, error)
         self.rows[target] = row
         return row
+
+    def refuse(self, target: Target, error: DDError) -> Row:
+        """Note that a target may not be used, or cannot be made, until it is forgotten; its row."""
+        self.refusals[target] = error
+        self.rows[target] = Row(asset=target[0], partition=target[1], status="refused", reason=str(error))
+        return self.rows[target]
 
     def forget(self, targets: Iterable[Target]) -> None:
         """Drop rows so that the next visit looks again, after something was computed."""
@@ -123,6 +128,7 @@ class Planner:
         blocked = self.blocked_reason(stage, cell)
         if blocked:
             return row("blocked", blocked)
+        stage.examine(cell, self.engine.raw)
         refused = [target for target in waiting if target in self.refusals]
         if refused:
             self.refusals[(stage.asset, cell.partition)] = self.refusals[refused[0]]
@@ -134,6 +140,8 @@ class Planner:
             )
         try:
             reference = stage.resolve(cell, inputs, self.engine)
+        except MissingFiles as missing:
+            return row("pending" if previous else "missing", str(missing), self._whole_cost(stage, cell))
         except MissingUnits as missing:
             self.missing[(stage.asset, cell.partition)] = missing.units
             if previous is None:

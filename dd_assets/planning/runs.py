@@ -17,8 +17,8 @@ from dd_assets.errors import DDError
 from dd_assets.planning.plan import Target
 from dd_resources.leases import has_ended, identity
 
-PROCESS_TAG = "dd/process"
-"""On runs in a process of the command line: which one, as leases name processes."""
+PROCESS_TAG = ".dagster/dd_process"
+"""On runs in a process of the command line: which one, as leases name processes. The UI hides tags that begin so."""
 DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
 LATE_SECONDS = 120.0
 """A daemon that has given no sign for this long (and its usual 30 s) is not running."""

@@ -165,6 +165,10 @@ def trained(
     if study.scores == "robust":
         source, names = usable(engine, inputs["dataset"], "dataset"), sorted({one.student for one in cells})
         found |= study_arms.real_students(names, cell.setting, source, engine)
+    if study.scores == "priors":
+        measuring = {name: usable(engine, inputs[name], name) for name in ("dataset", "teacher")}
+        sets = {(plan.cell.key, plan.draw): plan.given["images"] for plan in plans}
+        found |= study_arms.measured(sets, cell.setting, measuring, where, engine)
     return found
 
 

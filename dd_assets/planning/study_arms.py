@@ -1,7 +1,7 @@
-"""What some studies train beside their cells: searches for a learning rate, and students of the real images.
+"""What some studies compute beside their cells: searches for a rate, students of the real images, measures of sets.
 
 Belongs here: planning those units, and which rate a search found. Does not belong: the cells' own trainings
-(studies.py), scores made of them (report/study_scores.py).
+(studies.py), scores made of them (report/study_scores.py, report/priors.py).
 
 A search scores students on the validation fifth of the training images (`tune_variant`), so that no rate is chosen on
 the test set. Some of those images may be among the ones trained on, or behind them; that lifts all rates alike.
@@ -18,10 +18,11 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.planning.cells import run_named
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Manifest, Unit
-from dd_assets.units import dataset, teacher, training
+from dd_assets.units import dataset, diversity, teacher, training
 
-SEARCH, REAL = "search", "real"
-"""What keys of these units begin with: 'search/<cell>/rate 0.001/draw0/seed0', 'real/resnet18'."""
+SEARCH, REAL, MEASURED = "search", "real", "measured"
+"""What keys of these units begin with: 'search/<cell>/rate 0.001/draw0/seed0', 'real/resnet18',
+'measured/<cell>/draw0'."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,21 @@ def real_students(students: Sequence[str], chosen: Setting, source: Manifest, en
     for this alone has no accuracy floor, since nothing depends on it.
     """
     units = {f"{REAL}/{name}": teacher.plan(chosen, source, engine.raw, {}, _choice(chosen, name)) for name in students}
+    return run_named(units, engine)
+
+
+def measured(
+    sets: Mapping[tuple[str, int], Manifest], chosen: Setting, given: Mapping[str, Manifest], where: str, engine: Engine
+) -> dict[str, Manifest]:
+    """The `diversity` unit of each image set under keys 'measured/<cell>/draw…'.
+
+    sets: (key of the cell, draw) to images; given: dataset and teacher. Images that are a method's own have the unit of
+    its `diversity` asset.
+    """
+    units = {}
+    for (cell, draw), images in sets.items():
+        key = f"{MEASURED}/{cell}/draw{draw}"
+        units[key] = diversity.plan(chosen, {**given, "images": images}, draw, f"{where} {key}")
     return run_named(units, engine)
 
 

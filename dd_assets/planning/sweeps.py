@@ -15,7 +15,7 @@ from typing import Any
 
 from dd_assets.datasets.registry import setting
 from dd_assets.datasets.setting import TUNE, Setting
-from dd_assets.errors import InputError
+from dd_assets.errors import REFUSALS, InputError
 from dd_assets.evaluation.protocol import LabelMode
 from dd_assets.methods.contract import Method, with_overrides
 from dd_assets.planning.cells import Cell, declared_parameters, usable
@@ -51,7 +51,7 @@ class Bench:
     _inputs: dict[str, Reference] = field(default_factory=dict)
 
     def attempt(self, candidate: Candidate, students: int) -> Trial | str:
-        """The trial of that many students, seeds 0 upwards; the reason where the cell cannot apply."""
+        """The trial of that many students, seeds 0 upwards; the reason where the cell cannot apply or is refused."""
         cell = Cell(setting=self.chosen, ipc=self.ipc)
         method = candidate.method
         stated = declared_parameters(method, self.chosen)
@@ -62,13 +62,14 @@ class Bench:
             if reason:
                 return reason
             sets = self._images(cell, method, parameters, facts, min(students, method.draws))
-        except InputError as error:
+            made = self._students(cell, method, sets, students)
+        except REFUSALS as error:
             return str(error)
-        made = self._students(cell, method, sets, students)
         self._keep(candidate, {**sets, **made})
         chosen = [manifest for key, manifest in made.items() if key.startswith("training")]
-        seconds = sum(manifest.seconds for manifest in made.values())
-        seconds += sum(manifest.measurements.get("synthesis_seconds", 0.0) for manifest in sets.values())
+        # Of the device and not the wall's, so that what else the machine does takes no candidate out of the race.
+        shards = (self.engine.store.lookup(digest) for entry in sets.values() for digest in entry.sources.values())
+        seconds = sum(entry.device_seconds for entry in (*made.values(), *shards) if entry)
         return Trial(accuracies=tuple(float(m.summary["accuracy"]) for m in chosen), seconds=seconds)
 
     def _resolved(self, asset: str, cell: Cell) -> Reference:

@@ -1,25 +1,26 @@
 """Bringing asset partitions up to date in this process, as real Dagster runs.
 
 Belongs here: deciding what to run, adopting what the store already holds, reporting. Does not belong: statuses
-(plan.py), computations.
+(plan.py), reading the events of a failed run (run_failures.py), computations.
 
 What is complete in the store needs no run: if Dagster's log knows it, it is reused; if not (a fresh instance), it is
 adopted by a runless materialization with the metadata that a run would have shown. The rest runs through the job of its
 partition space, one run per job and partition.
+
+A refusal (errors.REFUSALS) is wrong with one asset partition alone: what does not read it goes on. Any other error ends
+the pass at once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
-from dagster._utils.error import SerializableErrorInfo
 
-from dd_assets.errors import DDError, InputError, VerdictError
-from dd_assets.machine import TERMINATED, names_no_memory, no_memory
+from dd_assets.errors import REFUSALS, DDError, InputError
 from dd_assets.planning.ahead import compute_ahead, worthwhile
 from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
@@ -28,6 +29,8 @@ from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.influence import INFLUENCE
 from dd_assets.planning.plan import Planner, Row, Target, input_target, with_upstream
 from dd_assets.planning.prompt_banks import PROMPT_BANK
+from dd_assets.planning.run_failures import failures, is_refusal
+from dd_assets.planning.runless import CheckReports
 from dd_assets.planning.runs import process_tags
 from dd_assets.planning.unit import Reference
 from dd_assets.units.kinds import kind_of
@@ -50,34 +53,31 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's event lines stay out of the terminal; the instance keeps them all."""
 
 
-class RunFailedError(DDError):
-    """A Dagster run failed; the text is its first step failure, the exit code that of the project's error there."""
-
-    def __init__(self, problem: str, remedy: str = "", exit_code: int = DDError.exit_code) -> None:
-        super().__init__(problem, remedy)
-        self.exit_code = exit_code
+MOST_NAMED = 8
+"""Asset partitions that the closing error lists of each kind."""
 
 
-class RunInterruptedError(DDError):
-    """A Dagster run was asked to end."""
-
-    exit_code = TERMINATED
-
-
-INTERRUPTED = "DagsterExecutionInterruptedError"
-"""What Dagster raises within a step when SIGTERM or SIGINT comes."""
-SYSTEM_EXIT = f"SystemExit: {TERMINATED}"
-"""What machine.py raises when SIGTERM comes outside of Dagster's own handling, such as while resources are made."""
+class LeftOutError(DDError):
+    """Part of what a sync was asked for was refused, or reads what was; the rest is done."""
 
 
 @dataclass
 class Outcome:
     """What a sync did, or what it would have had to compute."""
 
+    asked: Sequence[Target] = ()
+    """The targets, without what they read."""
     lines: dict[Target, str] = field(default_factory=dict)
     """Target to computed, reused, adopted, blocked, refused, or left (to be computed, when only adopting)."""
     heavy_calls: int = 0
     """Units computed."""
+    left_out: LeftOutError | None = None
+    """What of `asked` is not there, and because of what; None where all is, and where nothing was to be computed."""
+
+    def require_all(self) -> None:
+        """Raise what `left_out` says, if anything."""
+        if self.left_out is not None:
+            raise self.left_out
 
     def count(self, word: str) -> int:
         """How many asset partitions ended that way."""
@@ -101,16 +101,19 @@ class Sync:
     """Computes what several assets want side by side, before their runs (ahead.py); None leaves it to the runs."""
     _versions: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     """Asset to partition to the tags of its latest materialization, read once per asset: one by one costs 4 ms each."""
+    _checks: CheckReports = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checks = CheckReports(self.instance)
 
     def run(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
         """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it.
 
-        Raises RunFailedError, and what refuses a target that would have to be computed (InputError, UnknownNameError,
-        VerdictError), when its turn comes; for a target that is complete but may not be used, after all others. When
-        only adopting, what is refused has its line and raises nothing.
+        Goes on after a refusal with what does not read the refused partition, and names both in `left_out`. Raises
+        the refusal itself where everything asked for reads it, and at once what else ends a run (RunFailedError).
         """
         planner = Planner(self.engine, self.namespace)
-        outcome = Outcome()
+        outcome = Outcome(targets)
         self._versions.clear()
         ordered = with_upstream(targets)
         for number in range(len(PHASES) + 1):
@@ -123,9 +126,8 @@ class Sync:
                 unmade = self._compute_ahead(planner, [target for group in some for target in group])
                 for group in some:
                     self._run_group(planner, group, outcome, unmade)
-        refused = [target for target in targets if outcome.lines.get(target) == "refused"]
-        if refused and not self.adopt_only:
-            raise planner.refusals[refused[0]]
+        if not self.adopt_only:
+            outcome.left_out = _left_out(planner, outcome)
         return outcome
 
     def _breadth(self) -> int:
@@ -161,17 +163,30 @@ class Sync:
             instance=self.instance, raise_on_error=False, run_config=QUIET, tags=process_tags()
         )
         if not result.success:
-            raise _failed(result)
+            raise next(iter(failures(result).values()))
 
     def _refuse_blocked(self, planner: Planner, targets: Sequence[Target], outcome: Outcome, strict: bool) -> None:
-        for target in with_upstream(targets):
-            reason = planner.blocked_reason(stages()[target[0]], Cell.of(target[1]))
+        needed = with_upstream(targets)
+        reasons = {target: planner.blocked_reason(stages()[target[0]], Cell.of(target[1])) for target in needed}
+        asked = next((target for target in targets if reasons[target]), None)
+        if strict and asked is not None:
+            raise InputError(
+                f"{asked[0]} [{asked[1]}] is blocked: {reasons[asked]}", "choose another IPC, method or student"
+            )
+        for target, reason in reasons.items():
             if not reason:
+                self._examine(planner, target, outcome)
                 continue
-            if strict and target in targets:
-                raise InputError(f"{target[0]} [{target[1]}] is blocked: {reason}", "choose another cell")
             outcome.lines[target] = "blocked"
             self.say(f"blocked   {target[0]} [{target[1]}]: {reason}")
+
+    def _examine(self, planner: Planner, target: Target, outcome: Outcome) -> None:
+        """Refuse a target whose files from elsewhere are not there."""
+        try:
+            stages()[target[0]].examine(Cell.of(target[1]), self.engine.raw)
+        except REFUSALS as error:
+            planner.refuse(target, error)
+            self._refuse(planner, target, outcome)
 
     def _run_group(self, planner: Planner, group: Sequence[Target], outcome: Outcome, unmade: set[Target]) -> None:
         for target in group:
@@ -188,23 +203,32 @@ class Sync:
                     # Counted, not said: there may be thousands.
                     outcome.lines[target] = "left"
             return
-        for target in unresolved:
-            # What was refused while it was computed ahead fails in its run, which has it in its log.
-            if target in planner.refusals and target not in unmade:
-                raise planner.refusals[target]
-        if not unresolved:
+        # What was stored with a failed verdict while it was computed ahead has its run, which logs it.
+        begun = [t for t in unresolved if t in planner.found or not self._refuse(planner, t, outcome)]
+        if not begun:
             return
-        self._execute(unresolved, outcome)
-        planner.forget(unresolved)
-        for target in unresolved:
+        refused = self._execute(begun, outcome)
+        planner.forget(begun)
+        for target, error in refused.items():
+            planner.refuse(target, error)
+        for target in begun:
             planner.visit(target)
-            self._line(outcome, target, self._origin(target))
+            if not self._refuse(planner, target, outcome):
+                self._line(outcome, target, self._origin(target))
 
     def _refuse(self, planner: Planner, target: Target, outcome: Outcome) -> bool:
-        """Whether a target is refused; if so that is its line, with the reason."""
+        """Whether a target is refused; if so that is its line, said with the reason unless something it reads is.
+
+        Raises the refusal where all that was asked for reads the target, as there is nothing to go on with.
+        """
         if target not in planner.refusals:
             return False
         outcome.lines[target] = "refused"
+        if _reads_refused(planner, target):
+            # Counted, not said: there may be thousands.
+            return True
+        if not self.adopt_only and all(target in with_upstream([asked]) for asked in outcome.asked):
+            raise planner.refusals[target]
         self.say(f"refused   {target[0]} [{target[1]}]: {planner.rows[target].reason}")
         return True
 
@@ -250,7 +274,7 @@ class Sync:
             )
         )
         for check in result.check_results or ():
-            self.instance.report_runless_asset_event(
+            self._checks.report(
                 dg.AssetCheckEvaluation(
                     asset_key=key,
                     check_name=check.check_name or "",
@@ -262,7 +286,8 @@ class Sync:
                 )
             )
 
-    def _execute(self, targets: Sequence[Target], outcome: Outcome) -> None:
+    def _execute(self, targets: Sequence[Target], outcome: Outcome) -> dict[Target, DDError]:
+        """Run these targets; those that were refused, with why. Raises at once what else failed."""
         partition = targets[0][1]
         job = self.definitions.resolve_job_def(_job_name(targets[0]))
         result = job.execute_in_process(
@@ -273,11 +298,37 @@ class Sync:
             run_config=QUIET,
             tags=process_tags(),
         )
-        if not result.success:
-            raise _failed(result)
         for event in result.get_asset_materialization_events():
             value = event.materialization.metadata.get("units_computed")
             outcome.heavy_calls += int(value.value) if value is not None else 0  # type: ignore[arg-type]
+        found = {} if result.success else failures(result)
+        for asset, error in found.items():
+            if not asset or not is_refusal(error):
+                raise error
+        return {(asset, partition): error for asset, error in found.items()}
+
+
+def _reads_refused(planner: Planner, target: Target) -> bool:
+    cell = Cell.of(target[1])
+    return any(input_target(name, cell) in planner.refusals for name in stages()[target[0]].reads(cell))
+
+
+def _left_out(planner: Planner, outcome: Outcome) -> LeftOutError | None:
+    """The error that names what was refused, and what of the asked for was left out because of it."""
+    refused = [target for target, word in outcome.lines.items() if word == "refused"]
+    causes = [target for target in refused if not _reads_refused(planner, target)]
+    left = [target for target in outcome.asked if target in refused and target not in causes]
+    if not causes:
+        return None
+    because = f"; left out because of it: {_some(left)}" if left else ""
+    return LeftOutError(
+        f"refused: {_some(causes)}{because}", "the lines that begin with `refused` say why; everything else is done"
+    )
+
+
+def _some(targets: Sequence[Target]) -> str:
+    names = ", ".join(f"{asset} [{partition}]" for asset, partition in targets[:MOST_NAMED])
+    return names + (f" and {len(targets) - MOST_NAMED} more" if len(targets) > MOST_NAMED else "")
 
 
 def _phase_of(target: Target) -> int:
@@ -311,57 +362,6 @@ def _job_name(target: Target) -> str:
     return f"{STUDIES}_job" if stage.group == STUDIES else f"{stage.tags.get('dd/method', stage.asset)}_job"
 
 
-def _failed(result: dg.ExecuteInProcessResult) -> DDError:
-    """The error for a run that did not succeed."""
-    text, exit_code = _first_failure(result)
-    if INTERRUPTED in text or SYSTEM_EXIT in text:
-        return RunInterruptedError(
-            f"ended by SIGTERM or Ctrl-C in {text.split(':', 1)[0]}", "the same command goes on from what is stored"
-        )
-    if names_no_memory(text):
-        return no_memory(text)
-    details = f"run {result.run_id[:8]} in `dd-assets ui` has the details"
-    # A refusal of the project's own has its remedy already.
-    problem, remedy = (f"{text}; {details}", "") if "→" in text else (text, details)
-    return RunFailedError(problem, remedy, exit_code)
-
-
-def _first_failure(result: dg.ExecuteInProcessResult) -> tuple[str, int]:
-    """What failed first, and the exit code of an error of the project's own, or that of any failed run."""
-    for check in result.get_asset_check_evaluations():
-        if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-            name = check.asset_key.to_user_string()
-            text = f"{name}: verdict '{check.check_name}' failed: {check.description}"
-            return text, VerdictError.exit_code
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            told = data.user_failure_data.description if data.user_failure_data else None
-            cause, exit_code = _cause(data.error) if data.error else ("failed", DDError.exit_code)
-            return f"{event.step_key}: {told or cause}", exit_code
-    for event in result.all_events:
-        if event.is_run_failure and event.job_failure_data.error:
-            cause, exit_code = _cause(event.job_failure_data.error)
-            return f"the start of the run: {cause}", exit_code
-    return "the run failed before its first step", DDError.exit_code
-
-
-def _cause(error: SerializableErrorInfo) -> tuple[str, int]:
-    """What happened, and its exit code: the outermost error of the project's own, or the innermost of all."""
-    kinds: list[type[DDError]] = [DDError, *_kinds_below(DDError)]
-    own = {kind.__name__: kind.exit_code for kind in kinds}
-    # What a worker process sends along as a cause is the text of a traceback.
-    while error.cls_name not in own and error.cause is not None and error.cause.cls_name != "_RemoteTraceback":
-        error = error.cause
-    return error.message.strip(), own.get(error.cls_name or "", DDError.exit_code)
-
-
-def _kinds_below(kind: type[DDError]) -> Iterator[type[DDError]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from _kinds_below(below)
-
-
 def _latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:
     key = dg.AssetKey(asset.split("/"))
     chosen = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
@@ -377,8 +377,9 @@ def recorded_version(instance: dg.DagsterInstance, asset: str, partition: str) -
 
 def publish(instance: dg.DagsterInstance, rows: Sequence[Row]) -> None:
     """Report an `up_to_date` check per asset partition, with the plan's reason, so that the UI shows what is stale."""
+    reports = CheckReports(instance)
     for row in rows:
-        instance.report_runless_asset_event(
+        reports.report(
             dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(row.asset.split("/")),
                 check_name=UP_TO_DATE,

@@ -161,6 +161,13 @@ class Manifest:
         """Wall seconds of the computation that was committed."""
         return float(self.measurements.get("seconds", 0.0))
 
+    @property
+    def device_seconds(self) -> float:
+        """CPU-seconds of a unit computed on a CPU, wall seconds of one on a GPU."""
+        if str(self.measurements.get("device", "cpu")).startswith("cpu"):
+            return float(self.measurements.get("cpu_seconds", self.seconds))
+        return self.seconds
+
     def require_usable(self) -> None:
         """Raise VerdictError if a blocking verdict failed."""
         require_usable([self])

@@ -23,12 +23,13 @@ COLUMNS: Mapping[str, str] = {
     "recall": "recall",
     "density": "density",
     "coverage": "coverage",
+    "representativeness": "representativeness",
     "nearest_in_class": "nearest of class",
     "nearest_overall": "nearest of all",
     "frechet_teacher": "Fréchet, teacher",
     "kernel_teacher": "kernel, teacher",
 }
-"""Measure to its heading; results older than the last two lack those."""
+"""Measure to its heading; older results lack the last two, or `representativeness`."""
 MIN_METHODS = 3
 """Fewer methods give a rank correlation of -1, 1 or nothing."""
 

@@ -46,14 +46,6 @@ class Cost:
         return self.synthesis + self.teacher + self.generator
 
 
-def device_seconds(manifest: Manifest) -> float:
-    """CPU-seconds of a unit computed on a CPU, wall seconds of one on a GPU."""
-    measured = manifest.measurements
-    if str(measured.get("device", "cpu")).startswith("cpu"):
-        return float(measured.get("cpu_seconds", manifest.seconds))
-    return manifest.seconds
-
-
 def cost_of(images: Manifest, lookup: Lookup) -> Cost:
     """The cost of one image set: every unit that it rests on, once, whichever ways lead there.
 
@@ -70,11 +62,11 @@ def cost_of(images: Manifest, lookup: Lookup) -> Cost:
         waiting += manifest.sources.values()
         kind = manifest.recipe["unit"]
         if kind.startswith("images/"):
-            seconds["synthesis"] += device_seconds(manifest)
+            seconds["synthesis"] += manifest.device_seconds
             peak = max(peak, int(manifest.measurements.get("peak_rss_bytes", 0)))
             device = str(manifest.measurements.get("device", device))
         elif kind in CAUSES:
-            seconds[CAUSES[kind]] += device_seconds(manifest)
+            seconds[CAUSES[kind]] += manifest.device_seconds
     return Cost(**seconds, peak_bytes=peak, device=device)
 
 

@@ -57,4 +57,4 @@ def points(value: float | None) -> str:
 
 def signed(value: float | None) -> str:
     """A number with its sign and one decimal: '+1.3', '−0.4'."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:+.1f}".replace("-", "−")
+    return MISSING if value is None or not math.isfinite(value) else f"{value:+z.1f}".replace("-", "−")

@@ -15,7 +15,7 @@ from dd_assets.datasets.setting import Setting
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference
-from dd_assets.report.efficiency import Lookup, device_seconds, mean_cost
+from dd_assets.report.efficiency import Lookup, mean_cost
 from dd_assets.report.metrics import published_z
 from dd_assets.report.provenance import provenance
 from dd_assets.report.published import note, published, rd3_setting
@@ -76,6 +76,8 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
                     "provenance": owes,
+                    "image_sets": _contents(images),
+                    "trainings": _contents(chosen),
                 }
             )
     return _ranked(rows)
@@ -95,6 +97,11 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
         "train_accuracy_mean": statistics.mean(manifest.summary["train_accuracy"] for manifest in trainings.values()),
         "training_seconds": sum(manifest.seconds for manifest in trainings.values()),
     }
+
+
+def _contents(manifests: Mapping[str, Manifest]) -> str:
+    """The beginnings of the content digests, by which a table that left the store can be held against another store."""
+    return " ".join(manifest.content[:16] for manifest in manifests.values())
 
 
 def _kept(protocol: Mapping[str, Any]) -> str:
@@ -126,7 +133,7 @@ def _cost(images: Mapping[str, Manifest], labels: Mapping[str, Manifest], lookup
         "device_seconds": cost.synthesis if cost else None,
         "teacher_seconds": cost.teacher if cost else None,
         "generator_seconds": cost.generator if cost else None,
-        "label_seconds": statistics.mean(device_seconds(manifest) for manifest in labels.values()) if labels else 0.0,
+        "label_seconds": statistics.mean(manifest.device_seconds for manifest in labels.values()) if labels else 0.0,
         "peak_bytes": cost.peak_bytes if cost else None,
         "device": cost.device if cost else None,
         "image_bytes": round(statistics.mean(sizes)) if sizes else 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -171,6 +172,13 @@ def _bar(row: Row) -> dict[str, float]:
     return {"bar": round(100 * mean, 2), "low": round(100 * low, 2), "span": round(100 * (high - low), 2)}
 
 
+def _code(text: str) -> Any:
+    """Text as HTML, with what stands in backticks, as a terminal shows it, as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def template(name: str) -> Any:
     """A template of this package, with the filters of formats.py; an undefined name is an error."""
     # Imported here: jinja2 costs 40 ms and the page is made once per report.
@@ -184,7 +192,7 @@ def template(name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, duration=duration, size=size, figure=figure, points=points, signed=signed
+        percent=percent, duration=duration, size=size, figure=figure, points=points, signed=signed, code=_code
     )
     environment.globals["missing"] = MISSING
     return environment.get_template(name)

@@ -49,6 +49,10 @@ class Point:
     """Named even off the front."""
 
 
+FEW = 8
+"""Dots that are all named; of more only those of the front, as names would hide dots."""
+
+
 def scatter_svg(
     points: Sequence[Point], title: str, x_label: str, y_label: str, x_text: Callable[[float], str] = "{:g}".format
 ) -> str:
@@ -109,12 +113,17 @@ def _dot(chart: Chart, point: Point, colour: str, x_text: Callable[[float], str]
 
 
 def _names(chart: Chart, points: Sequence[Point]) -> str:
-    """Names beside the dots of the front, where there is room; what stays unnamed says its name when pointed at."""
+    """Names beside the dots of the front, and of all where they are FEW, where there is room.
+
+    What stays unnamed says its name when pointed at.
+    """
     spots = [chart.place(point.x, point.y) for point in points]
     taken = [Box(x - 5, x + 5, y - 5, y + 5) for x, y in spots]
     parts = []
+    few = len(points) <= FEW
     wanted = sorted(
-        ((p, s) for p, s in zip(points, spots, strict=True) if p.front or p.named), key=lambda e: (-e[0].named, e[1][1])
+        ((p, s) for p, s in zip(points, spots, strict=True) if few or p.front or p.named),
+        key=lambda e: (-e[0].named, -e[0].front, e[1][1]),
     )
     for point, (x, y) in wanted:
         text = shortened(point.name)

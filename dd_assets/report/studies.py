@@ -17,6 +17,7 @@ from dd_assets.planning.unit import Manifest
 from dd_assets.report.efficiency import Lookup
 from dd_assets.report.formats import size
 from dd_assets.report.page import marks
+from dd_assets.report.priors import prior_fields, with_diversity
 from dd_assets.report.published import Published, published_in, rd3_setting
 from dd_assets.studies.registry import Study, StudyCell
 from dd_resources.store import ArtefactStore
@@ -47,11 +48,13 @@ def study_rows(
 ) -> list[dict[str, Any]]:
     """One row per cell of a study in a setting, in the order of its axes; accuracies are fractions.
 
-    trainings: keys '<ipc>/<cell key>/draw…/seed…' to manifests. states: '<ipc>/<cell key>' to (status, reason) where
-    there is nothing to show. lookup: recipe digest to manifest, for the label tables. A published figure stands beside
-    a cell only where data, resolution, teacher and student are RD3's.
+    trainings: keys '<ipc>/<cell key>/draw…/seed…' to manifests, beside what else the study computed. states:
+    '<ipc>/<cell key>' to (status, reason) where there is nothing to show. lookup: recipe digest to manifest, for label
+    tables and costs. A published figure stands beside a cell only where data, resolution, teacher and student are
+    RD3's.
     """
-    return [_row(study, chosen, found, trainings, states, lookup) for found in study.cells(chosen)]
+    rows = [_row(study, chosen, found, trainings, states, lookup) for found in study.cells(chosen)]
+    return with_diversity(rows) if study.scores == "priors" else rows
 
 
 def _row(
@@ -89,6 +92,8 @@ def _row(
         "recipes": {name.removeprefix(f"{key}/"): manifest.recipe_digest for name, manifest in own.items()},
         "runs": {name.removeprefix(f"{key}/"): manifest.summary["accuracy"] for name, manifest in own.items()},
     }
+    if study.scores == "priors":
+        row |= prior_fields(key, trainings, lookup)
     return row | _measured(own, printed) | {"label_bytes": _label_bytes(own, lookup)} if own else row
 
 

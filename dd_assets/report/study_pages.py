@@ -20,9 +20,10 @@ from dd_assets.planning.unit import Manifest
 from dd_assets.report.efficiency import Lookup
 from dd_assets.report.exports import as_csv
 from dd_assets.report.page import template
+from dd_assets.report.score_table import ScoreTable
 from dd_assets.report.studies import markdown, row_marks, stored_units, study_rows
 from dd_assets.report.study_figures import study_figures
-from dd_assets.report.study_scores import ScoreTable, score_tables
+from dd_assets.report.study_scores import score_tables
 from dd_assets.studies.registry import Study, studies
 from dd_resources.store import ArtefactStore
 

@@ -1,7 +1,8 @@
 """The further tables of studies: DD-Ranking's scores, whether a gain is in the images or the recipe, what bytes cost.
 
-Belongs here: which of a study's rows make which figure, run by run, and their text. Does not belong: formulas
-(metrics.py, attribution.py), the study's own table (studies.py), torch.
+Belongs here: which of a study's rows make which figure, run by run. Does not belong: formulas (metrics.py,
+attribution.py), their text (score_table.py), the study's own table (studies.py), what images are like (priors.py),
+torch.
 
 Every figure is computed for each student seed, whose initialisation, order and views all arms share, and given as mean
 and standard deviation over seeds.
@@ -12,7 +13,6 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dd_assets.datasets.setting import Setting
@@ -21,16 +21,17 @@ from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import declared_parameters
 from dd_assets.report.attribution import FACTORS, completed, possible_sets, shapley_shares
 from dd_assets.report.comparison import CONTROL
-from dd_assets.report.formats import MISSING, figure, points, size
+from dd_assets.report.formats import MISSING, size
 from dd_assets.report.metrics import (
     augmentation_robust_score,
     hard_label_recovery,
     improvement_over_random,
     label_robust_score,
 )
+from dd_assets.report.priors import priors_table
+from dd_assets.report.score_table import AXES, Row, ScoreTable
 from dd_assets.studies.registry import Study
 
-Row = Mapping[str, Any]
 On = frozenset[str]
 Arms = Mapping[tuple[str, On], Mapping[str, float]]
 """(method, factors on) to accuracy by seed."""
@@ -38,40 +39,6 @@ SOFT, AUGMENTED = "soft labels", "augmentation"
 BOTH = frozenset((SOFT, AUGMENTED))
 START, SYNTHESIS = "initialisation", "synthesis"
 NEEDS = {SYNTHESIS: START}
-AXES = ("dataset", "ipc", "student", "method")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreTable:
-    """One further table: a row per method, its figures by name, with '<name>_std' beside each."""
-
-    title: str
-    note: str
-    columns: Mapping[str, str]
-    """Figure to heading."""
-    percent: bool
-    """Whether figures are shown in points of accuracy."""
-    rows: Sequence[Row]
-
-    def shown(self, row: Row) -> dict[str, str]:
-        """A row as text by heading."""
-        texts = {name: str(row[name]) for name in AXES}
-        return texts | {heading: self._text(row, name) for name, heading in self.columns.items()}
-
-    def markdown(self) -> str:
-        """The table in Markdown, its title above and its note below."""
-        headings = [*AXES, *self.columns.values()]
-        lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-        lines += [f"| {' | '.join(self.shown(row).values())} |" for row in self.rows]
-        return "\n".join([f"**{self.title}**", "", *lines, "", self.note])
-
-    def _text(self, row: Row, name: str) -> str:
-        value, spread = row.get(name), row.get(f"{name}_std")
-        if not isinstance(value, float):
-            return MISSING if value is None else str(value)
-        if spread is None:
-            return points(value) if self.percent else figure(value)
-        return f"{points(value)} ± {100 * spread:.1f}" if self.percent else f"{value:.3f} ± {spread:.3f}"
 
 
 def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mapping[str, float]) -> list[ScoreTable]:
@@ -83,6 +50,8 @@ def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mappi
         return [robust_table(study, rows, real)]
     if study.scores == "budget":
         return [budget_table(study, rows)]
+    if study.scores == "priors":
+        return [priors_table(rows)]
     return [attribution_table(study, chosen, rows)] if study.scores == "attribution" else []
 
 
@@ -106,6 +75,7 @@ def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
                 "bytes": size(row["label_bytes"]),
                 "smaller": f"{full['label_bytes'] / row['label_bytes']:.3g}",
                 "pairs": len(losses),
+                "seeds": len({run.rsplit("/", 1)[-1] for run in row["runs"]}),
                 "loss": statistics.mean(losses) if losses else None,
                 "loss_std": statistics.stdev(losses) if len(losses) > 1 else None,
                 "bound": upper_bound(losses),

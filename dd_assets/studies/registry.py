@@ -44,11 +44,14 @@ VARIANT_FIELDS = ("label", "preset", "protocol", "parameters", "students", "publ
 GRID_FIELDS = ("cells", "method", "ipc", "student", "variants")
 CHANGED = ("protocol", "parameters")
 """What a variant may change field by field."""
+DRAWN = ("accuracy", "representativeness", "diversity", "seconds")
+"""What figures may show over a field; all but the first of studies with the scores `priors`."""
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
-SCORES = ("robust", "attribution", "budget")
+SCORES = ("robust", "attribution", "budget", "priors")
 """robust: DD-Ranking's scores, which also need students of the real data; attribution: Shapley shares of factors;
-budget: what each variant's label bytes cost in accuracy against the first variant, pair by pair."""
+budget: what each variant's label bytes cost in accuracy against the first variant, pair by pair; priors: how
+representative and varied each variant's images are and how long their sampling takes (DAP's figures)."""
 OF_FACTORS = ("robust", "attribution")
 """Those that tell variants apart by their factors."""
 FACTORS = ("soft labels", "augmentation")
@@ -87,6 +90,17 @@ class Variant:
         known = METHODS().get(method)
         own = known.variant_of or method if known else method
         return changed(apply(base, self.preset.replace(OWN_METHOD, own), data, ipc), self.protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What is drawn over a field that variants change."""
+
+    section: str
+    """One of CHANGED."""
+    key: str
+    shows: tuple[str, ...] = ("accuracy",)
+    """Of DRAWN, a chart each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +144,8 @@ class Study:
     """The paper's; settings with that data have the paper's grid."""
     grid: Grid
     variants: Mapping[str, Variant]
-    figures: Mapping[str, tuple[str, str]]
-    """Label of a figure's axis to what it shows: (one of CHANGED, field)."""
+    figures: Mapping[str, Figure]
+    """By the label of the axis."""
     smaller: Mapping[str, Grid]
     """Setting to a grid of its own."""
     stated_cells: Mapping[str, int]
@@ -183,7 +197,7 @@ def _place(path: Path) -> tuple[str, int]:
 def study(name: str) -> Study:
     """The study of that name; raises UnknownNameError."""
     if name not in studies():
-        raise UnknownNameError.of("study", name, studies())
+        raise UnknownNameError.of("study", name, studies(), "`dd-assets studies` lists them")
     return studies()[name]
 
 
@@ -218,16 +232,17 @@ def _study(where: str, name: str, stated: Any) -> Study:
         if method in METHODS():
             own = METHODS()[method].recipe_for("default").parameters
             with_overrides(own, variant.parameters, f"{method} in {where}, variant {variant.name}")
+    scores = _scores(where, stated, variants)
     return Study(
         name=name,
         title=stated["title"],
         source=stated["source"],
         table=stated.get("table"),
-        scores=_scores(where, stated, variants),
+        scores=scores,
         datasets=tuple(stated["datasets"]),
         grid=grid,
         variants=variants,
-        figures=_figures(where, stated.get("figures", {}), [name for name in grid.method if name in METHODS()]),
+        figures=_figures(where, stated.get("figures", {}), [name for name in grid.method if name in METHODS()], scores),
         smaller={data: _grid(f"{where}, smaller, {data}", own, stated, variants) for data, own in smaller.items()},
         stated_cells={data: own["cells"] for data, own in smaller.items()},
     )
@@ -265,10 +280,14 @@ def _grid(where: str, stated: Mapping[str, Any], base: Mapping[str, Any], varian
     return Grid(variants=names, **axes)
 
 
-def _figures(where: str, stated: Any, methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Axes of figures; raises UnknownNameError for a field that the protocol, or every method, lacks."""
+def _figures(where: str, stated: Any, methods: Sequence[str], scores: str) -> dict[str, Figure]:
+    """A figure is a path, or a list of one and what is drawn over it.
+
+    Raises UnknownNameError for a field that the protocol, or every method, lacks, or for what cannot be drawn.
+    """
     found = {}
-    for name, path in stated.items():
+    for name, given in stated.items():
+        path, *shows = given if isinstance(given, list) else [given]
         section, _, key = str(path).partition(".")
         if section not in CHANGED:
             raise UnknownNameError.of(f"beginning of {where}, figure {name}", section, CHANGED)
@@ -280,7 +299,11 @@ def _figures(where: str, stated: Any, methods: Sequence[str]) -> dict[str, tuple
         known = {item.name for owner in owners for item in fields(owner)}
         if key not in known:
             raise UnknownNameError.of(f"field of the {section} in {where}, figure {name}", key, known)
-        found[str(name)] = (section, key)
+        drawable = DRAWN if scores == "priors" else DRAWN[:1]
+        for shown in shows:
+            if shown not in drawable:
+                raise UnknownNameError.of(f"what {where}, figure {name} shows", str(shown), drawable)
+        found[str(name)] = Figure(section=section, key=key, shows=tuple(shows) or DRAWN[:1])
     return found
 
 

@@ -6,7 +6,7 @@ Belongs here: planning it, what is compared with what, its verdicts. Does not be
 Every figure stands beside that of as many random real images per class, and that of the whole class. Those are
 measured as an image set would be, save that the nearest training image of a real one is another one. The Fréchet and
 the kernel distance are of a whole set from all training images, whose own is 0 and not stated; the random real images
-are among those, as a selected set's are.
+are among those, as a selected set's are, and are at distance 0 from themselves in their representativeness.
 """
 
 from __future__ import annotations

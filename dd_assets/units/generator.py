@@ -17,8 +17,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dd_assets.datasets import registry
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
+from dd_assets.diffusion.hub import hub_source
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder
 from dd_assets.errors import InputError
@@ -27,8 +29,9 @@ from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
+from dd_assets.units.generator_place import place_again, place_of
 from dd_assets.units.kinds import kind_of
-from dd_assets.units.prompted import checked, encoder_input, folder_path, named, prompted, text_metadata
+from dd_assets.units.prompted import checked, encoder_input, named, prompted, text_metadata
 from dd_resources.raw_data import RawData, file_digest
 
 GENERATOR = "generator.safetensors"
@@ -74,9 +77,12 @@ def plan(
     )
 
 
-def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData) -> Unit:
-    """The unit that takes a pre-trained folder as it is; raises InputError naming what is missing in it."""
-    path = folder_path(raw, stated.folder)
+def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData, fetch: bool = True) -> Unit:
+    """The unit that takes a pre-trained folder as it is, wherever it comes from.
+
+    Raises InputError naming what is missing in it; with `fetch` False MissingFiles where the hub has to be asked.
+    """
+    path = place_of(raw, stated, fetch)
     files = generator_files(path, stated.variant)
     text = reads_text(path)
     known = {title: number for number, title in enumerate(chosen.classes)}
@@ -117,22 +123,26 @@ def compute(unit: Unit, work: Work) -> Product:
 
 
 def _import(unit: Unit, work: Work) -> Product:
-    from dd_assets.datasets.registry import setting
-
-    stated = setting(unit.setting).generators.pretrained
+    stated = registry.setting(unit.setting).generators.pretrained
     assert stated is not None, f"{unit.setting} lost its pre-trained generator after it was planned"
-    path = folder_path(work.raw, stated.folder)
+    path = place_of(work.raw, stated)
     files = generator_files(path, stated.variant)
     digests = {str(file.relative_to(path)): file_digest(file) for file in files}
     if text_digest(digests) != unit.inputs["folder"]:
         raise InputError(f"generator folder {path} changed after it was planned", "start again")
     given = unit.parameters
-    described = {"folder": stated.folder, "files": digests, "given": plain(given)}
+    source = hub_source(stated)
+    described = {
+        "folder": stated.folder,
+        "files": digests,
+        "given": plain(given),
+        **({"revision": source.revision} if source else {}),
+    }
     return Product(
         content=ContentHasher("generator").value("files", digests).value("given", plain(given)).hexdigest(),
         payloads={FOLDER: json.dumps(described, sort_keys=True).encode()},
         summary={
-            "source": f"folder {stated.folder}",
+            "source": str(source or f"folder {stated.folder}"),
             "revision": stated.revision,
             "bytes": sum(file.stat().st_size for file in files),
             "text": given["text"],
@@ -232,11 +242,9 @@ def _loaded(data: bytes, device: str, raw: RawData) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _loaded_folder(path: str, files: str, given: str, device: str) -> Any:
+    """`files`: the digests, so that changed ones are loaded again."""
     from dd_assets.diffusion.folders import load_folder
 
-    for name, digest in json.loads(files).items():
-        if not (Path(path) / name).is_file() or file_digest(Path(path) / name) != digest:
-            raise InputError(f"generator file {Path(path) / name} changed", "materialize generator_pretrained again")
     stated = json.loads(given)
     names = ("variant", "precision", "classes", "class_ids", "size", "channels")
     return load_folder(Path(path), **{name: stated[name] for name in names}, device=device)
@@ -252,5 +260,8 @@ def load(work: Work, input_name: str = "generator") -> Any:
     if GENERATOR in manifest.payloads:
         return copy.deepcopy(_loaded(work.store.read(manifest, GENERATOR), work.device, work.raw))
     stated = json.loads(work.store.read(manifest, FOLDER))
-    path = folder_path(work.raw, stated["folder"])
-    return _loaded_folder(str(path), json.dumps(stated["files"]), json.dumps(stated["given"]), work.device)
+    given = stated["given"]
+    imported = PretrainedFolder(folder=stated["folder"], revision=stated.get("revision", ""), variant=given["variant"])
+    own = registry.settings().get(work.unit.setting)
+    path = place_again(work.raw, imported, own.generators.pretrained if own else None, stated["files"])
+    return _loaded_folder(str(path), json.dumps(stated["files"]), json.dumps(given), work.device)

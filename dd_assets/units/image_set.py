@@ -15,6 +15,8 @@ from dd_assets.units.kinds import kind_of
 from dd_assets.units.tables import IMAGES, read_images, write_images
 
 CONTACT_SHEET = "contact_sheet.png"
+NAMED = 3
+"""Classes that a verdict names."""
 
 
 def plan(shards: Sequence[Manifest], classes: Sequence[str], ipc: int, draw: int, label: str) -> Unit:
@@ -48,7 +50,6 @@ def compute(unit: Unit, work: Work) -> Product:
     columns = {name: np.concatenate([part[2][name] for part in parts]) for name in parts[0][2]}
     classes, ipc = unit.parameters["classes"], unit.parameters["ipc"]
     counts = np.bincount(labels, minlength=len(classes))
-    distinct = len(np.unique(images.reshape(len(images), -1), axis=0))
     hasher = ContentHasher("image_set").array("images", images).array("labels", labels).value("classes", classes)
     for name, values in columns.items():
         hasher.array(f"column/{name}", values)
@@ -66,14 +67,46 @@ def compute(unit: Unit, work: Work) -> Product:
                 blocking=True,
                 message=f"{counts.min()} to {counts.max()} images per class, {ipc} wanted",
             ),
-            Verdict(
-                name="distinct_images",
-                passed=distinct == len(images),
-                blocking=False,
-                message=f"{distinct} distinct images of {len(images)}",
-                figures={"distinct": distinct},
-            ),
+            _distinct(images, labels, classes),
+            _not_constant(images, labels, classes),
         ),
         summary={"rows": len(labels), "shape": list(images.shape[1:])},
         measurements={"synthesis_seconds": sum(manifest.seconds for manifest in manifests)},
     )
+
+
+def _distinct(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Verdict:
+    """Names the classes of which all images are the same one."""
+    _, kinds = np.unique(images.reshape(len(images), -1), axis=0, return_inverse=True)
+    kinds, distinct = kinds.ravel(), int(kinds.max()) + 1
+    own = [kinds[labels == label] for label in range(len(classes))]
+    alike = [label for label, found in enumerate(own) if len(found) > 1 and (found == found[0]).all()]
+    return Verdict(
+        name="distinct_images",
+        passed=distinct == len(images),
+        blocking=False,
+        message=f"{distinct} distinct images of {len(images)}" + _named("; one image alone in class", alike, classes),
+        figures={"distinct": distinct},
+    )
+
+
+def _not_constant(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Verdict:
+    """A warning and no more: real data may hold blank images, which a selection then rightly takes."""
+    constant = np.ptp(images, axis=(1, 2)).max(axis=1) == 0
+    found = int(constant.sum())
+    where = _named(", in class", np.unique(labels[constant]), classes)
+    return Verdict(
+        name="no_constant_images",
+        passed=not found,
+        blocking=False,
+        message=f"{found} of {len(labels)} images are of one colour{where}",
+        figures={"constant": found},
+    )
+
+
+def _named(before: str, labels: Sequence[int] | np.ndarray, classes: Sequence[str]) -> str:
+    """'' for no class, else the first `NAMED` and how many more."""
+    if not len(labels):
+        return ""
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    return f"{before} {', '.join(repr(classes[label]) for label in labels[:NAMED])}{more}"

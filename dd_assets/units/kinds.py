@@ -44,7 +44,7 @@ def kinds() -> dict[str, Kind]:
         "labels": _own("labels", 1),
         "training": _own("training", 1),
         "statistics": _own("statistics", 2),
-        "diversity": _own("diversity", 2, exclusive=True),
+        "diversity": _own("diversity", 3, exclusive=True),
         "priors": _own("priors", 1, exclusive=True),
         "generator": _own("generator", 1, exclusive="threads"),
         "generator_samples": _own("generator_samples", 1),
@@ -63,7 +63,7 @@ def kinds() -> dict[str, Kind]:
         "reference_latents": _own("reference_latents", 1),
         "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "embedding": _own("embedding", 1, exclusive=True),
-        "leaderboard": _own("leaderboard", 4, exclusive=True),
+        "leaderboard": _own("leaderboard", 5, exclusive=True),
     }
     for name, method in METHODS().items():
         table[f"images/{name}"] = Kind(

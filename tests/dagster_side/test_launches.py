@@ -147,3 +147,26 @@ def test_a_cancelled_run_keeps_what_it_committed_and_holds_nothing(service: Serv
     done = shards(service.store)
     assert len(done) == 12
     assert {path: done[path] for path in kept} == kept, "a committed shard was computed again"
+
+
+def test_a_generation_method_with_all_that_it_samples_from(service: Service) -> None:
+    """What a person selects in the graph to see D4M: the generator, its centroids, the images and their score."""
+    names = ("synthetic_images", "soft_labels", "score_convnet2_w64")
+    own = [f"d4m/{name}" for name in names]
+    roots = ["dataset", "teacher", "generator_small"]
+    asked = {asset: ["drawn"] for asset in roots} | {asset: ["drawn|2"] for asset in ("class_centroids", *own)}
+    assert service.end_of_backfill(service.backfill(asked), 400) == "COMPLETED_SUCCESS"
+    drawn = reference(service, own[0], "drawn|2")
+    assert drawn.declared
+    images = service.store.lookup(drawn.units["draw0"])
+    assert images is not None
+    assert images.summary["rows"] == 20
+    statuses = {asset: status for asset, (status, _) in plan(service, "drawn|2").items() if asset in asked}
+    assert statuses == dict.fromkeys(("class_centroids", *own), "fresh")
+    # The method's own job with another strength draws other images from the same generator.
+    config = {"ops": {"d4m__synthetic_images": {"config": {"parameters": {"start_level": 0.9}}}}}
+    run = service.launch("d4m_job", "drawn|2", own[:1], config)
+    assert service.end_of(run) == "SUCCESS"
+    other = reference(service, own[0], "drawn|2")
+    assert not other.declared
+    assert other.units["draw0"] != drawn.units["draw0"]

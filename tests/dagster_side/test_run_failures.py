@@ -11,7 +11,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from dd_assets.errors import DDError, InputError, StoreError, VerdictError
 from dd_assets.machine import TERMINATED
-from dd_assets.planning.sync import RunFailedError, RunInterruptedError, _failed
+from dd_assets.planning.run_failures import RunFailedError, RunInterruptedError, failures, is_refusal
 
 
 def _outcome(of_resource: Callable[[], None], of_step: Callable[[], None] = lambda: None) -> DDError:
@@ -32,7 +32,8 @@ def _outcome(of_resource: Callable[[], None], of_step: Callable[[], None] = lamb
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
-    return _failed(result)
+    (error,) = failures(result).values()
+    return error
 
 
 def _away() -> None:
@@ -82,9 +83,26 @@ def test_a_blocking_check_that_failed_has_the_exit_code_of_verdicts() -> None:
         return dg.MaterializeResult(check_results=[failed])
 
     with dg.DagsterInstance.ephemeral() as instance:
-        error = _failed(dg.materialize([judged], instance=instance, raise_on_error=False))
+        found = failures(dg.materialize([judged], instance=instance, raise_on_error=False))
+    (error,) = found.values()
+    assert list(found) == ["judged"]
     assert "judged: verdict 'floor' failed: top-1 12 %, floor 90 % → run " in str(error)
     assert error.exit_code == VerdictError.exit_code
+
+
+def test_every_failed_step_has_its_own_error_and_only_a_refusal_lets_others_go_on() -> None:
+    def failing(name: str, error: DDError) -> dg.AssetsDefinition:
+        @dg.asset(key=["m", name])
+        def made() -> None:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+        return made
+
+    assets = [failing("images", InputError("no images", "add some")), failing("labels", StoreError("gone", "look"))]
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = failures(dg.materialize(assets, instance=instance, raise_on_error=False))
+    assert {asset: is_refusal(error) for asset, error in found.items()} == {"m/images": True, "m/labels": False}
+    assert "m__images: no images → add some; run " in str(found["m/images"])
 
 
 @pytest.mark.parametrize("end", [DagsterExecutionInterruptedError(), SystemExit(TERMINATED)])

@@ -53,6 +53,12 @@ def test_a_run_whose_process_ended_is_marked_failed_and_its_slots_are_freed(inst
     assert mark_dead_runs(instance) == []
 
 
+def test_the_ui_does_not_show_which_process_a_run_was_in() -> None:
+    from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
+
+    assert all(name.startswith(HIDDEN_TAG_PREFIX) for name in process_tags())
+
+
 def test_a_process_of_another_machine_is_not_judged(instance: dg.DagsterInstance) -> None:
     facts = json.loads(tags_of_a_process_that_ended()[PROCESS_TAG])
     run_of(instance, {PROCESS_TAG: json.dumps({**facts, "machine": "another boot"})})

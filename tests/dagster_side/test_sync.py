@@ -22,7 +22,8 @@ from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning import graph
 from dd_assets.planning.plan import Target
-from dd_assets.planning.sync import QUIET, Outcome, RunFailedError
+from dd_assets.planning.run_failures import RunFailedError
+from dd_assets.planning.sync import QUIET, LeftOutError, Outcome
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.leaderboard import leaderboard_rows
 from dd_assets.units import training
@@ -205,12 +206,15 @@ def editing(changes: dict[str, dict[str, object] | None]) -> Iterator[None]:
         cache.cache_clear()
 
 
-def test_what_fails_side_by_side_fails_in_its_own_run_and_holds_up_none_before_it(world: World) -> None:
+def test_what_is_refused_side_by_side_fails_in_its_own_run_and_holds_up_nothing_but_what_reads_it(world: World) -> None:
     world.workers = 2
     with editing({"noise": {"std": 0.5}, "sre2l": {"learning_rate": 1e30, "r_bn": 1e38}}):
-        with pytest.raises(RunFailedError, match="sre2l__synthetic_images: sre2l: the loss is not finite"):
-            world.sync(TARGETS)
-        assert world.plan(TARGETS)[TARGETS[0]] == "fresh"
+        with pytest.raises(LeftOutError) as error:
+            world.sync([*reversed(TARGETS)])
+        plan = world.plan(TARGETS)
+    refused, score = "sre2l/synthetic_images [quick|2]", "sre2l/score_convnet2_w64 [quick|2]"
+    assert error.value.problem == f"refused: {refused}; left out because of it: {score}"
+    assert [plan[target] for target in TARGETS[:3]] == ["fresh"] * 3
     assert len(world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))) == 1
 
 
@@ -358,6 +362,10 @@ def test_a_teacher_below_its_floor_is_stored_and_refused(
             world.sync([("rded/score_convnet2_w64", "quick|1")])
         codes.append(refused.value.exit_code)
     assert codes == [VerdictError.exit_code] * 2
+    for _ in range(2):
+        with pytest.raises(LeftOutError, match=r"refused: teacher \[quick\]; left out.*: rded/score_convnet2_w64"):
+            world.sync([("rded/score_convnet2_w64", "quick|1"), ("noise/synthetic_images", "quick|1")])
+        assert world.plan([("noise/synthetic_images", "quick|1")])[("noise/synthetic_images", "quick|1")] == "fresh"
     assert world.store.read_reference(NAMESPACE, "teacher", "quick") is not None
 
 

@@ -53,6 +53,7 @@ class World:
         job.together = Engine(self.store, RawData(), Compute(device="cpu", workers=self.workers))
         outcome = job.run(targets, strict)
         job.report()
+        outcome.require_all()
         return outcome
 
     def plan(self, targets: Sequence[Target]) -> dict[Target, str]:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.setting import Setting
+from dd_assets.datasets.user_settings import read_settings
 from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError
-from dd_assets.methods.registry import method
+from dd_assets.methods.registry import METHODS, method
 from dd_assets.planning import generators, graph
-from dd_assets.planning.cells import Cell
+from dd_assets.planning.cells import Cell, declared_parameters
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Reference
 from dd_assets.report.leaderboard import _ranked
@@ -32,6 +34,7 @@ READER = dataclasses.replace(
 )
 """Enough for the noise to be predicted a little."""
 PRISM = "prism_dfkd"
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def _images(engine: Engine, chosen: Setting, name: str = PRISM) -> tuple[Reference, Reference]:
@@ -108,6 +111,17 @@ def test_selected_images_are_nothing_of_the_kind(engine: Engine, monkeypatch: py
     assert _owes(engine, *_images(engine, chosen, "noise")) == "data-free"
     # A unit that is no longer in the store is no proof of anything.
     assert provenance(engine.store, ["f" * 64], "anything") == ""
+
+
+def test_the_shipped_setting_names_anothers_generator_for_the_method_and_its_variants() -> None:
+    mnist, free = read_settings(PROJECT / "docs/examples/digits_free.yaml")
+    assert free.generators.foreign == mnist.name
+    assert (free.data, free.teacher) == ("digits", CATALOGUE["digits"].teacher)
+    own = [name for name in METHODS() if name.startswith(PRISM)]
+    assert len(own) == 4
+    for name in own:
+        assert declared_parameters(METHODS()[name], free).generator == "foreign_text"
+        assert declared_parameters(METHODS()[name], CATALOGUE["digits"]).generator == "text"
 
 
 def test_what_saw_the_data_has_no_data_free_rank() -> None:

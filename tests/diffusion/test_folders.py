@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_a_dit_folder_gives_the_generator_that_was_saved(
     assert torch.equal(sample_rows(loaded, rows(4), how, 0), sample_rows(saved, rows(4), how, 0))
     assert loaded.denoiser.null == 10
     assert not reads_text(dit)
+
+
+def test_no_argument_of_loading_is_a_deprecated_one(dit: Path, stable: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        for name, whole in (("dit", dit), ("stable", stable)):
+            half_folder(whole, tmp_path / name)
+            _load(tmp_path / name, size=16, variant="fp16", precision="fp16")
 
 
 def test_a_learned_variance_is_cut_off(dit: Path) -> None:
@@ -230,6 +239,10 @@ def test_shards_that_an_index_names_must_all_be_there(dit: Path, tmp_path: Path)
     index = {"weight_map": {"a": shard, "b": shard.replace("00001-of", "00002-of")}}
     (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"lacks transformer/diffusion_pytorch_model-00002-of-00002.safetensors"):
+        generator_files(copy)
+    index = {"weight_map": {"a": shard, "b": f"../transformer/{shard}"}}
+    (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"lacks transformer/\.\./transformer/diffusion"):
         generator_files(copy)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.user_settings import read_settings
+from dd_assets.diffusion.building import build_transformer, latent_shape
 from dd_assets.diffusion.recipes import FINE_TUNINGS, RECIPES
 from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import DDError
@@ -52,14 +54,29 @@ def test_a_folder_and_another_settings_images_are_stated_by_name(tmp_path: Path)
     assert short.folder == "/data/sd"
 
 
+def test_a_generator_of_the_hub_is_stated_with_its_commit(tmp_path: Path) -> None:
+    made = _read(
+        tmp_path, f"{{pretrained: {{folder: hub:facebook/DiT-XL-2-256, revision: '{'1' * 40}'}}}}", "imagenette"
+    )
+    folder = made.generators.pretrained
+    assert folder is not None
+    assert (folder.folder, folder.revision) == ("hub:facebook/DiT-XL-2-256", "1" * 40)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        (
+            "{pretrained: hub:facebook/DiT-XL-2-256}",
+            "settings.yaml: own: revision '' of hub:facebook/DiT-XL-2-256 is no",
+        ),
+        ("{pretrained: {folder: hub:facebook/DiT-XL-2-256, revision: main}}", "revision 'main' .* all 40 hexadecimal"),
+        ("{pretrained: {folder: hub:DiT-XL-2-256, revision: main}}", "names no repository → write hub:owner/name"),
         ("{smal: cifar10}", "did you mean 'small'"),
         ("{small: cifar11}", "did you mean 'cifar10'"),
         ("{small: {iterations: many}}", "iterations='many' is not a int"),
         ("{small: {space: latent}}", "did you mean 'latents'"),
-        ("{pretrained: {variant: fp16}}", "give folder: <path>"),
+        ("{pretrained: {variant: fp16}}", "give folder: <path or hub:owner/name>"),
         ("{pretrained: {folder: x, classes: imagnet}}", "did you mean 'imagenet'"),
         ("{foreign: [mnist]}", "name a setting"),
         ("{minimax: ditt}", "did you mean 'dit'"),
@@ -79,6 +96,26 @@ def test_every_small_setting_of_the_catalogue_has_a_recipe_that_says_what_it_cos
         assert recipe is not None
         assert recipe.source
         assert recipe.cost
+
+
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist", "cifar10"])
+def test_each_real_dataset_has_a_recipe_for_a_gpu_and_a_smaller_one_for_a_cpu(tmp_path: Path, data: str) -> None:
+    """Both can be named, say what they are sized for, and fit the dataset's images."""
+    large, small = (_read(tmp_path, f"{{small: {name}}}", data).generators.small for name in (data, f"{data}_cpu"))
+    assert large == CATALOGUE[data].generators.small
+    assert large is not None
+    assert small is not None
+    assert large.cost.startswith("GPU-sized: ")
+    assert small.cost.startswith("CPU-sized: ")
+    assert small.iterations * small.batch < large.iterations * large.batch / 2
+    assert small.autoencoder_iterations < large.autoencoder_iterations
+    chosen = CATALOGUE[data]
+    for recipe in (large, small):
+        assert 0 < recipe.recognition_floor < 1
+        assert recipe.hflip == chosen.hflip
+        shape = latent_shape(recipe, chosen.size, chosen.channels)
+        with torch.device("meta"):
+            assert build_transformer(recipe, shape, 10, 0).config.sample_size == shape[1]
 
 
 def test_a_fine_tuning_is_a_name_or_fields_over_the_bases(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Generators, centroids and D4M resolved against a real store with tiny networks.
 
 Belongs here: which units they consist of, what invalidates what, what is blocked, what a data-free one may read.
-Does not belong: the loops.
+Does not belong: the loops, pre-trained generators (test_pretrained_stages.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.setting import IMAGENET_STATISTICS, Setting
-from dd_assets.diffusion.registry import Generators, PretrainedFolder
+from dd_assets.diffusion.registry import Generators
 from dd_assets.errors import InputError, VerdictError
 from dd_assets.planning import generation, generators, graph
 from dd_assets.planning.cells import Cell
@@ -29,7 +29,7 @@ from dd_assets.units.tables import IMAGES, read_columns, read_images
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
-from tests.diffusion.tiny import TINY, dit_folder
+from tests.diffusion.tiny import TINY
 
 QUICK = dataclasses.replace(TINY, iterations=30, batch=32, learning_rate=3e-3)
 """Enough for the noise to be predicted a little, far too little for a digit."""
@@ -266,38 +266,3 @@ def test_a_foreign_generator_never_sees_the_settings_own_images(
     assert made.recipe["parameters"]["class_ids"] == list(range(9, -1, -1))
     images, _, _ = read_images(engine.store.read(_unit(engine, reference, "samples"), IMAGES))
     assert images.shape[1:] == (8, 8, 1)
-
-
-def test_a_folder_is_taken_by_configuration_alone(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    dit_folder(tmp_path / "dit")
-    folder = PretrainedFolder(folder=str(tmp_path / "dit"), classes="same", revision="abc")
-    chosen = _small(generators=Generators(pretrained=folder))
-    _enable(monkeypatch, chosen)
-    found = _resolve(engine, Cell(setting=chosen), "dataset", "teacher", "generator_pretrained")
-    manifest = _unit(engine, found["generator_pretrained"], "generator")
-    assert manifest.summary["revision"] == "abc"
-    cell = Cell(setting=chosen, ipc=1)
-    found = _resolve(engine, cell, "class_centroids", found=found)
-    assert list(found["class_centroids"].units) == ["pretrained"]
-    wanted = dataclasses.replace(cell, overrides={**STEPS, "generator": "pretrained"})
-    found = _resolve(engine, wanted, "d4m/synthetic_images", found=found)
-    images, _, _ = read_images(engine.store.read(_unit(engine, found["d4m/synthetic_images"], "draw0"), IMAGES))
-    assert images.shape == (10, 8, 8, 1)
-    assert np.ptp(images) > 0
-    (tmp_path / "dit" / "scheduler" / "scheduler_config.json").unlink()
-    with pytest.raises(InputError, match=r"lacks scheduler/scheduler_config\.json"):
-        _resolve(engine, Cell(setting=chosen), "generator_pretrained", found=found)
-
-
-def test_another_file_in_the_folder_is_another_generator(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    dit_folder(tmp_path / "dit")
-    chosen = _small(generators=Generators(pretrained=PretrainedFolder(folder=str(tmp_path / "dit"), classes="same")))
-    first = generators.generator.plan_folder(chosen, chosen.generators.pretrained, engine.raw)  # type: ignore[arg-type]
-    config = tmp_path / "dit" / "vae" / "config.json"
-    config.write_text(config.read_text() + "\n")
-    second = generators.generator.plan_folder(chosen, chosen.generators.pretrained, engine.raw)  # type: ignore[arg-type]
-    assert first.digest != second.digest

@@ -208,6 +208,13 @@ def test_a_sentence_encoder_comes_from_a_folder_or_is_refused(tmp_path: Path) ->
     # Padding takes no part in the mean: "dark" alone has the vector that it has beside a longer prompt.
     torch.testing.assert_close(found[0], encode(["dark"])[0], atol=1e-5, rtol=1e-4)
     assert found[2].abs().max() == 0
+    pooling = tmp_path / "bert" / "1_Pooling" / "config.json"
+    pooling.parent.mkdir()
+    pooling.write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
+    SentenceText(tmp_path / "bert")
+    pooling.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    with pytest.raises(InputError, match=r"another pooling than the mean .*1_Pooling/config\.json"):
+        SentenceText(tmp_path / "bert")
 
 
 def test_definitions_belong_to_a_dataset_and_contain_no_comma() -> None:

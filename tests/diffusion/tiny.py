@@ -92,7 +92,7 @@ def half_folder(folder: Path, place: Path) -> None:
     """A saved pipeline once more, in float16 and in files of that variant alone."""
     from diffusers import DiffusionPipeline
 
-    pipeline: Any = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float16, local_files_only=True)
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, dtype=torch.float16, local_files_only=True)
     pipeline.save_pretrained(place, safe_serialization=True, variant="fp16")
 
 
@@ -156,3 +156,23 @@ def sd_folder(folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
+
+
+def sentence_folder(folder: Path, seed: int = 0) -> None:
+    """A tiny random sentence encoder in the layout in which they are published, with letters for word pieces."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789,"]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    config = BertConfig(
+        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder, safe_serialization=True)
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    pooling = folder / "1_Pooling" / "config.json"
+    pooling.parent.mkdir()
+    pooling.write_text(json.dumps({"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}))

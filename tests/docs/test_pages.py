@@ -12,12 +12,14 @@ import click
 import pytest
 
 from dd_assets.cli import main
-from dd_assets.datasets.user_settings import read_settings
+from dd_assets.datasets.user_settings import FIELDS, read_settings
 from tests.docs.blocks import PROJECT, blocks, missing_line, pages, run_page, runnable
 from tests.docs.skipped import SKIPPED, reason
 
 COMMANDS = re.compile(r"^\s*(dd-assets|make|pip|docker|python|cp|export) ", re.MULTILINE)
 INLINE = re.compile(r"`(dd-assets [^`\n]+)`")
+OTHER_YAML = ("# recipe file", "# run config")
+"""First lines of YAML that is no setting."""
 STUDIES = "docs/studies.md"
 """Its YAML is a study, not a setting."""
 SECONDS = 1500.0
@@ -75,7 +77,7 @@ def test_commands_named_in_a_sentence_exist_with_their_options(page: str) -> Non
 
 def settings_examples() -> list[tuple[str, int, str]]:
     found = [(page, one) for page in pages() if page != STUDIES for one in blocks(page) if one.language == "yaml"]
-    return [(page, one.line, one.text) for page, one in found if not one.text.lstrip().startswith("# recipe file")]
+    return [(page, one.line, one.text) for page, one in found if not one.text.lstrip().startswith(OTHER_YAML)]
 
 
 @pytest.mark.parametrize(("page", "line", "text"), settings_examples())
@@ -93,6 +95,16 @@ def test_every_error_text_in_troubleshooting_is_one_of_ours() -> None:
     for text in quoted:
         for part in filter(None, (part.strip() for part in text.split("…"))):
             assert part in source, f"no message says {part!r} (of {text!r})"
+
+
+def test_every_command_stands_in_the_readme_and_every_field_of_a_setting_in_its_table() -> None:
+    def named(page: str, column: int, start: str) -> set[str]:
+        rows = (PROJECT / page).read_text("utf-8").replace("\\|", "").splitlines()
+        cells = [row.split("|")[column] for row in rows if row.startswith(start)]
+        return {word for cell in cells for word in re.findall(r"`(?:dd-assets )?([a-z-]+)", cell)}
+
+    assert set(main.commands) <= named("README.md", 1, "| `dd-assets")
+    assert set(FIELDS) <= named("docs/datasets.md", 1, "| `")
 
 
 def test_lines_are_looked_for_in_order_and_ellipses_match_within_a_line() -> None:

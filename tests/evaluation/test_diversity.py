@@ -12,7 +12,16 @@ from sklearn.metrics.pairwise import cosine_similarity as pairwise_cosines
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from dd_assets.evaluation.diversity import Cloud, cosine_similarity, manifold, means, nearest, neighbours
+from dd_assets.evaluation.diversity import (
+    Cloud,
+    cosine_similarity,
+    manifold,
+    means,
+    nearest,
+    neighbours,
+    of_class,
+    representativeness,
+)
 
 REAL = (0.0, 1.0, 2.0, 4.0)
 """With k = 1 their balls have radii 1, 1, 1 and 2."""
@@ -104,6 +113,26 @@ def test_small_sets_use_the_neighbours_they_have() -> None:
     assert lonely["coverage"] == 0.75
     nothing = compare((1.0, 2.0), real=(1.0,))
     assert [name for name, value in nothing.items() if math.isnan(value)] == ["precision", "density", "coverage"]
+
+
+def test_representativeness_is_one_over_the_mean_distance_of_all_pairs() -> None:
+    """0 and 3 from 1, 2, 4 and 8: 1 + 2 + 4 + 8 and 2 + 1 + 1 + 5, 24 / 8 = 3. The distance of the means would be
+    2.25, the mean of squared distances 14.5, the nearest of each 1."""
+    assert representativeness(line(1.0, 2.0, 4.0, 8.0), line(0.0, 3.0)) == pytest.approx(1 / 3)
+    assert of_class(Cloud.of(line(1.0, 2.0, 4.0, 8.0)), line(0.0, 3.0))["representativeness"] == pytest.approx(1 / 3)
+
+
+def test_all_images_in_the_middle_are_the_most_representative() -> None:
+    real = torch.randn(200, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    collapsed = real.mean(dim=0, keepdim=True).expand(10, -1)
+    assert representativeness(real, collapsed) > 1.3 * representativeness(real, real[:10])
+
+
+def test_no_distance_has_no_inverse() -> None:
+    """Rounding leaves 1e-8 between equal points far from the origin, whose inverse would be 1e8."""
+    same = torch.full((3, 64), 37.1, dtype=torch.float64)
+    assert math.isnan(representativeness(same[:1], same))
+    assert math.isnan(representativeness(same, same[:0]))
 
 
 def test_cosine_similarity_is_that_of_pairs_of_different_images() -> None:

@@ -17,7 +17,7 @@ from dd_assets.cli import main
 from dd_assets.errors import DDError, InputError, VerdictError
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner, Target
-from dd_assets.planning.sync import Outcome, Sync, publish
+from dd_assets.planning.sync import MOST_NAMED, LeftOutError, Outcome, Sync, publish
 from dd_assets.planning.verify import own_recipes
 from dd_resources.injection import NAMESPACE
 from dd_resources.raw_data import RawData
@@ -48,7 +48,8 @@ def sync(tiny: Tiny, targets: Sequence[Target], adopt_only: bool = False) -> tup
         job = Sync(engine, NAMESPACE, instance, dg.Definitions(), lambda *_: dg.MaterializeResult(), said.append)
         job.adopt_only = adopt_only
         try:
-            return job.run(targets), said
+            outcome = job.run(targets)
+            return outcome.left_out or outcome, said
         except DDError as error:
             return error, said
 
@@ -124,21 +125,39 @@ def test_a_schedule_leaves_what_is_refused_alone_and_the_ui_is_told_why(tiny: Ti
     assert "refused: teacher" in str(event.asset_check_evaluation_data.description)
 
 
-def test_sync_goes_on_after_a_result_that_may_not_be_used_and_ends_with_its_error(tiny: Tiny) -> None:
+def test_sync_goes_on_after_a_result_that_may_not_be_used_and_names_it_at_the_end(tiny: Tiny) -> None:
     (recipe,) = spoil(tiny, (SCORE, "tiny|1"), "hard/draw0/seed0")
     error, said = sync(tiny, [(SCORE, "tiny|1"), (SCORE, "tiny|2")])
-    assert isinstance(error, VerdictError)
-    assert recipe in error.remedy
+    assert isinstance(error, LeftOutError)
+    assert (error.exit_code, error.problem) == (1, f"refused: {SCORE} [tiny|1]")
     assert said[-1] == f"adopted   {SCORE} [tiny|2]"
-    assert [line.split(":")[0] for line in said if line.startswith("refused")] == [f"refused   {SCORE} [tiny|1]"]
+    (line,) = [line for line in said if line.startswith("refused")]
+    assert line.startswith(f"refused   {SCORE} [tiny|1]: ")
+    assert recipe in line
 
 
-def test_sync_stops_where_something_must_be_computed_from_what_may_not_be_used(tiny: Tiny) -> None:
+def test_what_reads_a_refused_partition_is_left_out_and_named_and_the_rest_goes_on(tiny: Tiny) -> None:
     spoil(tiny, (IMAGES, "tiny|1"), "draw0/shard00000")
     error, said = sync(tiny, [("random/soft_labels", "tiny|2"), (SCORE, "tiny|1")])
+    assert isinstance(error, LeftOutError)
+    assert error.problem == f"refused: {IMAGES} [tiny|1]; left out because of it: {SCORE} [tiny|1]"
+    assert "adopted   random/soft_labels [tiny|2]" in said
+    assert [line.split(":")[0] for line in said if line.startswith("refused")] == [f"refused   {IMAGES} [tiny|1]"]
+
+
+def test_sync_ends_with_the_refusal_itself_where_all_that_was_asked_for_reads_it(tiny: Tiny) -> None:
+    spoil(tiny, ("teacher", "tiny"), "teacher")
+    error, said = sync(tiny, [(SCORE, "tiny|1"), ("random/soft_labels", "tiny|2")])
     assert isinstance(error, VerdictError)
-    # Its turn came after what needs no run.
-    assert "adopted   dataset [tiny]" in said
+    assert not any("soft_labels" in line or line.startswith("refused") for line in said)
+
+
+def test_the_closing_error_lists_a_few_of_many(tiny: Tiny) -> None:
+    spoil(tiny, (IMAGES, "tiny|1"), "draw0/shard00000")
+    below = [("noise/soft_labels", "tiny|1"), (SCORE, "tiny|1")]
+    error, _ = sync(tiny, [*below * (MOST_NAMED // 2 + 1), ("random/soft_labels", "tiny|1")])
+    assert isinstance(error, LeftOutError)
+    assert error.problem.endswith(f"{SCORE} [tiny|1] and 2 more")
 
 
 def test_adopting_passes_over_what_is_refused_with_all_below_it(tiny: Tiny) -> None:

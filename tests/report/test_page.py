@@ -128,6 +128,13 @@ def test_text_is_escaped_and_facts_are_shown():
     assert page.count("a &lt; b") == 2, "the note stands at the figure and below the table"
 
 
+def test_what_a_verdict_asks_to_be_written_is_shown_as_code():
+    one = row()
+    cell = (one["dataset"], one["ipc"], one["student"], one["label"])
+    page = render_page([one], [], [], {}, verdicts={cell: ["<3 runs → write `trainings: 5`"]})
+    assert "&lt;3 runs → write <code>trainings: 5</code>" in page
+
+
 def test_an_empty_leaderboard_says_so():
     assert "No score has been computed yet" in render_page([], [], [], {})
 
@@ -162,6 +169,7 @@ def test_a_row_without_a_field_is_refused_by_name():
         (points, -0.05, "−5.0"),
         (points, None, "–"),
         (signed, -1.26, "−1.3"),
+        (signed, -0.02, "+0.0"),
         (signed, None, "–"),
     ],
 )

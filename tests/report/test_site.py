@@ -100,7 +100,11 @@ def test_agreement_is_the_mean_over_the_tables_of_the_rows_own_trainings(store: 
             summary={"accuracy": 0.5, "best_accuracy": 0.5, "train_accuracy": 0.5},
         )
     refer(store, f"random/score_{STUDENT}", "digits|1", trainings)
-    assert leaderboard_rows(store, "default")[0]["label_agreement"] == pytest.approx(0.7)
+    row = leaderboard_rows(store, "default")[0]
+    assert row["label_agreement"] == pytest.approx(0.7)
+    # What a table that left the store can be held against another store by.
+    assert row["trainings"] == " ".join(manifest.content[:16] for manifest in trainings.values())
+    assert len(set(row["trainings"].split())) == 3
 
 
 def test_a_person_sees_the_agreement_where_there_is_room(

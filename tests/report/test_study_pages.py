@@ -9,12 +9,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.report.site import write_site
 from dd_assets.report.study_figures import study_figures
 from dd_assets.report.study_pages import results_of, study_results
-from dd_assets.studies.registry import study
+from dd_assets.studies.registry import studies, study
 from dd_resources.store import ArtefactStore
 from tests.report.stored import STUDENT, put, refer
 
@@ -34,7 +35,11 @@ def put_study(store: ArtefactStore, name: str, leave_out: str = "") -> dict[str,
             accuracy = 0.5 + place / 100 + seed / 50
             summary = {"accuracy": accuracy, "best_accuracy": accuracy + 0.01, "train_accuracy": 0.9}
             parameters = {"of": key, "protocol": {"name": "rd3", "learning_rate": 0.001}}
-            found[key] = put(store, "training", f"{name} {key}", {}, parameters=parameters, summary=summary)
+            table = put(store, "labels", f"{name} {key}", {"views.parquet": b"x" * (100 - place)})
+            sources = {"labels": table.recipe_digest} if cell.variant.label == "soft" else {}
+            found[key] = put(
+                store, "training", f"{name} {key}", {}, parameters=parameters, summary=summary, sources=sources
+            )
     refer(store, f"studies/{name}", "digits|10", found)
     return {key: manifest.recipe_digest for key, manifest in found.items()}
 
@@ -73,6 +78,23 @@ def test_cells_without_a_result_say_so(store: ArtefactStore, tmp_path: Path) -> 
     assert {row["student"] for row in found.rows} == {STUDENT}
     write_site(store, "default", tmp_path)
     assert "missing" in (tmp_path / "studies/robust_scores.html").read_text()
+
+
+SCORED = [name for name in studies() if study(name).scores not in ("", "priors")]
+"""Tables of trainings alone; one of priors needs measures of the images (test_priors.py)."""
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_every_kind_of_further_table_has_its_place_on_the_page(store: ArtefactStore, tmp_path: Path, name: str) -> None:
+    put_study(store, name)
+    (found,) = study_results(store, "default")
+    assert all(table.rows for table in found.tables)
+    write_site(store, "default", tmp_path)
+    page = (tmp_path / f"studies/{name}.html").read_text()
+    for table in found.tables:
+        assert page.count(f"<h2>{escape(table.title)} ") == 1
+        assert all(f'scope="col">{escape(heading)}</th>' in page for heading in table.columns.values())
+        assert table.title in (tmp_path / f"studies/{name}.md").read_text()
 
 
 def test_a_figure_shows_the_variants_that_change_its_field_where_their_numbers_say(

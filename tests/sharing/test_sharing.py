@@ -142,6 +142,7 @@ def test_the_card_and_the_provenance_say_what_it_is(exported: Path, training: Tr
     assert card.startswith("---\nconfigs:")
     assert f"{100 * training.accuracy:.2f} %" in card
     assert training.images.content in card
+    assert "8 × 8 px, grey)" in card
     assert "commit unknown" not in card
     assert f"torch {torch.__version__}, python " in card
     assert "begins from another\ninitialisation" in card

@@ -26,7 +26,7 @@ DIGITS = CATALOGUE["digits"]
 def test_every_table_and_figure_of_the_paper_ships() -> None:
     shipped = [f"rd3_figure_{n}" for n in FIGURES] + [f"rd3_table_{n}" for n in TABLES]
     assert [name for name in studies() if name not in OWN] == shipped
-    assert {name for name, entry in studies().items() if entry.scores} == set(OWN) - {"dap_guidance", "rd3_readings"}
+    assert {name for name, entry in studies().items() if entry.scores} == set(OWN) - {"rd3_readings"}
     assert all(entry.table == n for n in TABLES for entry in [study(f"rd3_table_{n}")])
 
 
@@ -109,6 +109,7 @@ variants:
         (GOOD + "smaller: {digits: {cells: 1, variants: [two]}}", UnknownNameError, "unknown variant"),
         (GOOD + "figures: {T: protocol.temperatur}", UnknownNameError, "figure T.*did you mean 'temperature'"),
         (GOOD + "figures: {T: views.hflip}", UnknownNameError, "unknown beginning of x.yaml, figure T 'views'"),
+        (GOOD + "figures: {T: [protocol.temperature, diversity]}", UnknownNameError, "figure T shows 'diversity'"),
         (GOOD + "x: [", InputError, "not valid YAML"),
     ],
 )

@@ -32,10 +32,24 @@ def test_before_the_end_nothing_reads_the_test_split(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = {row["group"]: row for row in json.loads(done.stdout)}
     assert rows.keys() == {"random", "sre2l"}
+    said = [line for line in done.stderr.splitlines() if ": candidate " in line]
+    assert "random: candidate 1 of 1 with 1 of its students" in said
+    assert "sre2l: candidate 2 of 2 with 1 of its students" in said
     assert (rows["random"]["proposed"], rows["sre2l"]["proposed"]) == (1, 2)
     assert all(0 < value <= 1 for row in rows.values() for value in row["validation"])
     assert all(row["test"] == [] for row in rows.values())
     assert {unit["setting"] for unit in units(folder).values() if unit["setting"]} == {"tiny_tune"}
+
+
+def test_the_budget_counts_the_devices_seconds_of_images_labels_and_students(folder: Path) -> None:
+    """Wall time would let a busy machine take candidates out of the race."""
+    rows = json.loads(run(folder, "sweep", *OPTIONS, **ENVIRONMENT).stdout)
+    counted = [
+        unit["measurements"]["cpu_seconds"]
+        for unit in units(folder).values()
+        if unit["recipe"]["unit"].split("/")[0] in ("images", "labels", "training")
+    ]
+    assert sum(row["seconds"] for row in rows) == pytest.approx(sum(counted), abs=0.11)
 
 
 def test_a_second_sweep_computes_nothing_and_says_the_same(folder: Path) -> None:
@@ -62,3 +76,17 @@ def test_at_the_end_each_groups_best_is_scored_once_on_the_test_split(folder: Pa
     listed = run(folder, "methods", "--json", DD_RECIPES=str(folder / "recipes"), **ENVIRONMENT)
     names = {row["name"] for row in json.loads(listed.stdout)}
     assert len(names - METHODS().keys()) == 1
+
+
+def test_a_refused_group_is_named_and_the_others_are_raced(tmp_path: Path) -> None:
+    settings = Path(ENVIRONMENT["DD_DATASETS"]).read_text("utf-8")
+    settings += "  generators: {small: {iterations: 2, warmup: 1, recognition_floor: 1.0}}\n"
+    (tmp_path / "settings.yaml").write_text(settings, "utf-8")
+    environment = ENVIRONMENT | {"DD_DATASETS": str(tmp_path / "settings.yaml")}
+    options = ("tiny", "1", "--methods", "d4m,random", "--proposals", "1", "--minutes", "5", "--json")
+    done = run(tmp_path, "sweep", *options, **environment)
+    assert done.returncode == 0, done.stderr
+    rows = {row["group"]: row for row in json.loads(done.stdout)}
+    assert rows["random"]["validation"]
+    assert rows["d4m"]["validation"] == []
+    assert "failed verdict" in rows["d4m"]["refused"][0]

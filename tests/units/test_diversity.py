@@ -156,6 +156,14 @@ def test_a_further_method_makes_another_leaderboard(small: Setting, engine: Engi
     assert table["correlations"] == []
 
 
+def test_variants_that_change_variety_are_measured_beside_their_method() -> None:
+    """DAP's references of the class collapse it, those of centroids mend it; switches of another kind have no node."""
+    measured = {name for name in graph.stages() if name.endswith("/diversity")}
+    assert {"dap/diversity", "dap_kmeans/diversity", "prism_dfkd_no_prompts/diversity"} <= measured
+    assert not {"dap_d4m/diversity", "prism_all_all/diversity", "sre2l_rded/diversity"} & measured
+    assert "edc_init/diversity" in measured
+
+
 def test_only_families_that_make_images_are_asked_whether_they_copy() -> None:
     checks = {name: {check[0] for check in graph.stages()[f"{name}/diversity"].checks} for name in ("kmeans", "sre2l")}
     assert checks == {"kmeans": {"finite_measures"}, "sre2l": {"finite_measures", "no_copies"}}

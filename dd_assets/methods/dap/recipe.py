@@ -208,7 +208,7 @@ def _kmeans() -> Method:
         for data, recipe in made.recipes.items()
         if recipe.parameters.length == "unit"
     }
-    return replace(made, recipes={**made.recipes, **own})
+    return replace(made, recipes={**made.recipes, **own}, compared=True)
 
 
 VARIANTS = (

@@ -20,7 +20,7 @@ Belongs here: this text, the parameters, the ablation. Does not belong: prompts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dd_assets.diffusion.contract import Sampling, sampling_reason
@@ -134,16 +134,21 @@ METHOD = Method(
     refuse=refuse,
 )
 
-VARIANTS = (
-    variant(METHOD, "prism_dfkd_no_energy", "PRISM-DFKD without EDA", "No energy guidance.", strength=0.0),
-    variant(METHOD, "prism_dfkd_no_prompts", "PRISM-DFKD without DPE", "The class alone as prompt.", diversify=False),
-    variant(
-        METHOD,
-        "prism_dfkd_plain",
-        "PRISM-DFKD without either",
-        "Neither: plain sampling.",
-        strength=0.0,
-        diversify=False,
-    ),
+VARIANTS = tuple(
+    replace(entry, compared=True)
+    for entry in (
+        variant(METHOD, "prism_dfkd_no_energy", "PRISM-DFKD without EDA", "No energy guidance.", strength=0.0),
+        variant(
+            METHOD, "prism_dfkd_no_prompts", "PRISM-DFKD without DPE", "The class alone as prompt.", diversify=False
+        ),
+        variant(
+            METHOD,
+            "prism_dfkd_plain",
+            "PRISM-DFKD without either",
+            "Neither: plain sampling.",
+            strength=0.0,
+            diversify=False,
+        ),
+    )
 )
-"""The ablation: EDA and DPE on and off."""
+"""The ablation: EDA and DPE on and off, the one for precision and the other for recall."""
