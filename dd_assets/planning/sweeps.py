@@ -17,12 +17,13 @@ from dd_assets.datasets.registry import setting
 from dd_assets.datasets.setting import TUNE, Setting
 from dd_assets.errors import REFUSALS, InputError
 from dd_assets.evaluation.protocol import LabelMode
-from dd_assets.methods.contract import Method, with_overrides
+from dd_assets.methods.contract import Method, variant, with_overrides
 from dd_assets.planning.cells import Cell, declared_parameters, usable
 from dd_assets.planning.digests import plain, text_digest
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.generation import ungenerated
 from dd_assets.planning.graph import stages
-from dd_assets.planning.image_sets import made_sets
+from dd_assets.planning.image_sets import image_assets, made_sets
 from dd_assets.planning.scoring import labellers, protocol_for, trainings
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.sweeps.halving import Trial
@@ -82,10 +83,13 @@ class Bench:
         return self._inputs[asset]
 
     def _images(self, cell: Cell, method: Method, parameters: Any, facts: Any, draws: int) -> dict[str, Manifest]:
-        own = Cell(setting=cell.setting, ipc=cell.ipc, overrides=_changed(method, parameters, cell.setting))
-        stage = stages()[f"{method.name}/synthetic_images"]
+        changed = _changed(method, parameters, cell.setting)
+        own = Cell(setting=cell.setting, ipc=cell.ipc, overrides=changed)
+        # The graph's edges are those of declared recipes; a candidate may begin elsewhere or let a teacher choose.
+        asked = variant(method, method.name, method.title, method.differs, **changed)
+        unread = ungenerated(asked, own)
         start = method.images_of(parameters)
-        names = [name for name in stage.reads(own) if not name.endswith("/synthetic_images")]
+        names = [name for name in image_assets(asked) if name not in unread and not name.endswith("/synthetic_images")]
         names += [f"{start}/synthetic_images"] if start else []
         inputs = {name: self._resolved(name, cell) for name in names}
         return made_sets(method, cell, parameters, facts, inputs, self.engine, draws)

@@ -10,13 +10,19 @@ import importlib
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods import registry
-from dd_assets.methods.contract import Recipe
+from dd_assets.methods.contract import Method, Recipe
 from tests.models.digits import facts
+
+
+def _any_parameters(entry: Method) -> Any:
+    return next(iter(entry.recipes.values())).parameters
+
 
 SPINE = ("noise", "random", "rded", "sre2l")
 
@@ -91,3 +97,16 @@ def test_plug_ins_join_and_clashes_are_named(plugged) -> None:
     plugged(None)
     with pytest.raises(InputError, match="declares no Method"):
         registry.METHODS()
+
+
+CROPPING = [name for name, entry in registry.METHODS().items() if hasattr(_any_parameters(entry), "crop_scale_min")]
+
+
+@pytest.mark.parametrize("name", CROPPING)
+@pytest.mark.parametrize("low", [0.0, 1.7, -0.5])
+def test_a_crop_that_is_none_is_refused_by_every_method_that_crops(name: str, low: float) -> None:
+    """A sweep multiplies strengths; RDED "cropped" 1.7 of the area without a word."""
+    entry = registry.method(name)
+    wrong = dataclasses.replace(_any_parameters(entry), crop_scale_min=low)
+    given = dataclasses.replace(facts(), committee=entry.pool(wrong, facts()) or ("a",))
+    assert f"crops from {low} to 1.0 of the area" in str(entry.reason_against(wrong, given, 1))
