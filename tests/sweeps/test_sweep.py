@@ -18,7 +18,11 @@ ENVIRONMENT = {"DD_DATASETS": str(Path(__file__).with_name("tiny.yaml")), "OMP_N
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sweep")
+    """Where a sweep was done, whichever of these tests a worker begins with."""
+    place = tmp_path_factory.mktemp("sweep")
+    done = run(place, "sweep", *OPTIONS, **ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    return place
 
 
 def units(folder: Path) -> dict[str, dict]:
