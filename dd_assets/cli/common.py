@@ -9,14 +9,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.machine import machine_error
+from dd_assets.writing import writing
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -55,18 +55,9 @@ def dagster_home() -> Path:
     return home
 
 
-@contextmanager
-def _writing(home: Path) -> Iterator[None]:
-    """Inside, what a file system refuses below DAGSTER_HOME is an InputError; a full disk stays what it is."""
-    try:
-        yield
-    except OSError as error:
-        if machine_error(error) is not None:
-            raise
-        raise InputError(
-            f"the Dagster instance at {home} cannot be written: {error.strerror or error}",
-            "set DAGSTER_HOME to a folder that can be created and written, or work in another folder",
-        ) from error
+def _writing(home: Path) -> AbstractContextManager[None]:
+    remedy = "set DAGSTER_HOME to a folder that can be created and written, or work in another folder"
+    return writing(f"the Dagster instance at {home} cannot be written", remedy)
 
 
 @contextmanager

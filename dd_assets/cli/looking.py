@@ -26,7 +26,7 @@ from dd_assets.cli.common import (
     targets_of,
 )
 from dd_assets.errors import InputError
-from dd_assets.machine import machine_error
+from dd_assets.writing import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,16 +232,9 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with writing(f"the page cannot be written to {path}", "name a file in a folder that you may write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        if machine_error(error) is not None:
-            raise
-        raise InputError(
-            f"the page cannot be written to {path}: {error.strerror or error}",
-            "name a file in a folder that you may write to",
-        ) from error
 
 
 @click.command()

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dd_assets.errors import InputError
-from dd_assets.machine import machine_error
 from dd_assets.methods.registry import METHODS
 from dd_assets.report.contents import Contents, gather
 from dd_assets.report.embedding import stored_embeddings
@@ -23,6 +21,7 @@ from dd_assets.report.exports import as_csv, as_markdown, comparison_rows
 from dd_assets.report.method_page import anchor, cells
 from dd_assets.report.page import checked, grouped, template
 from dd_assets.report.study_pages import study_files
+from dd_assets.writing import writing
 from dd_resources.store import ArtefactStore
 
 
@@ -64,16 +63,8 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if machine_error(error) is not None:
-            raise
-        raise InputError(
-            f"the report cannot be written to {path}: {error.strerror}", "name a folder that can be made or written to"
-        ) from error
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(f"the report cannot be written to {path}", "name a folder that can be made or written to")
 
 
 def _index(

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from dd_assets.planning.runless import CheckReports
 from tests.dagster_side.service import PROJECT, Service
 from tests.servers import free_port
 
@@ -69,3 +71,22 @@ def test_sync_reads_and_writes_the_same_database(service: Service) -> None:
     again = service.command("sync", "--select", 'key:"noise/synthetic_images"', "--partition", "quick|1")
     assert again.returncode == 0, again.stderr
     assert "reused    noise/synthetic_images [quick|1]" in again.stdout
+
+
+def test_a_check_is_reported_again_where_the_index_takes_one(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL ends a transaction at the first violation; the second report must not be in it."""
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", service.overrides["DAGSTER_POSTGRES_URL"])
+    key = dg.AssetCheckKey(dg.AssetKey(["noise", "synthetic_images"]), "up_to_date")
+    with dg.DagsterInstance.from_config(str(service.root / "home")) as instance:
+        for passed in (True, False, True):
+            CheckReports(instance).report(
+                dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key, check_name=key.name, passed=passed, metadata={}, partition="told|1"
+                )
+            )
+        found = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+    assert [record.status.value for record in found if record.partition == "told|1"] == [
+        "SUCCEEDED",
+        "FAILED",
+        "SUCCEEDED",
+    ]
