@@ -24,6 +24,7 @@ from multiprocessing import connection
 from types import FrameType
 from typing import Any, Literal, TypeVar
 
+from dd_assets.errors import InputError
 from dd_resources.cluster import Request, run_tasks
 from dd_resources.threads import set_threads
 
@@ -35,6 +36,17 @@ GRACE_SECONDS = 5.0
 """How long workers that are told to end may take."""
 ENDED = 143
 """Exit code of a worker that was told to end."""
+
+
+def exclusive_threads() -> int:
+    """DD_EXCLUSIVE_THREADS, 1 by default. Raises InputError for what is no whole number from 1."""
+    stated = os.environ.get("DD_EXCLUSIVE_THREADS") or "1"
+    if not (stated.isascii() and stated.isdigit() and int(stated)):
+        raise InputError(
+            f"DD_EXCLUSIVE_THREADS={stated!r} is no whole number from 1",
+            "set it to the number of cores that a large teacher may use, or unset it",
+        )
+    return int(stated)
 
 
 @dataclass(frozen=True, kw_only=True)

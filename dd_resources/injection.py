@@ -11,7 +11,7 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from dd_resources.compute import Compute
+from dd_resources.compute import Compute, exclusive_threads
 from dd_resources.execution import piece_request
 from dd_resources.raw_data import RawData
 from dd_resources.references import ReferenceIOManager
@@ -76,12 +76,17 @@ def store_root() -> str:
     return os.environ.get("DD_STORE") or os.path.abspath(DEFAULT_STORE)
 
 
+def default_compute() -> ComputeResource:
+    """Every core, DD_EXCLUSIVE_THREADS for work that runs alone; raises InputError for a value that is no number."""
+    return ComputeResource(exclusive_threads=exclusive_threads())
+
+
 def default_resources() -> dict[str, dg.ConfigurableResource | dg.ConfigurableIOManagerFactory]:
     """Resources from the environment."""
     root = store_root()
     return {
         "store": StoreResource(root=root),
         "raw_data": RawDataResource(root=os.environ.get("DD_DATA_ROOT", "")),
-        "compute": ComputeResource(),
+        "compute": default_compute(),
         "io_manager": ReferenceIOManagerResource(root=root),
     }

@@ -215,14 +215,14 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
     from dd_assets.planning.runs import mark_dead_runs
     from dd_assets.planning.sync import Sync
     from dd_assets.terminal import progress_bars
-    from dd_resources.injection import NAMESPACE, ComputeResource
+    from dd_resources.injection import NAMESPACE, default_compute
 
     with dagster_instance() as instance, progress_bars() as say:
         say = (lambda line: None) if quiet else say
         for run in mark_dead_runs(instance):
             say(f"run {run[:8]} had died; it is marked as failed")
         looking = looking_engine()
-        together = Engine(looking.store, looking.raw, ComputeResource().get(), announce=_when_waiting(say))
+        together = Engine(looking.store, looking.raw, default_compute().get(), announce=_when_waiting(say))
         yield Sync(looking, NAMESPACE, instance, defs, present, say, adopt_only, together)
 
 

@@ -99,13 +99,14 @@ def sweep(
 
 def _engine() -> Any:
     from dd_assets.planning.engine import Engine
-    from dd_resources.compute import Compute
+    from dd_resources.compute import Compute, exclusive_threads
     from dd_resources.raw_data import RawData
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), Compute(), announce=say)
+    compute = Compute(exclusive_threads=exclusive_threads())
+    return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), compute, announce=say)
 
 
 def _told(

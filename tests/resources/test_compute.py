@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dd_assets.errors import InputError
 from dd_resources import compute
 from dd_resources.compute import Compute
+from dd_resources.injection import default_compute
 from dd_resources.leases import acquire, leased_recipes
 from dd_resources.store import ArtefactStore
 
@@ -114,3 +116,15 @@ def test_peak_memory_is_this_processes_own() -> None:
     program = "from dd_resources.compute import peak_memory; print(peak_memory())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(done.stdout) < len(here)
+
+
+def test_threads_of_work_that_runs_alone_are_the_deployments_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DD_EXCLUSIVE_THREADS", raising=False)
+    assert compute.exclusive_threads() == 1
+    monkeypatch.setenv("DD_EXCLUSIVE_THREADS", "8")
+    assert compute.exclusive_threads() == 8
+    assert default_compute().get().exclusive_threads == 8
+    for stated in ("two", "0", "-1", "1.5", "²"):
+        monkeypatch.setenv("DD_EXCLUSIVE_THREADS", stated)
+        with pytest.raises(InputError, match="DD_EXCLUSIVE_THREADS"):
+            default_compute()
