@@ -7,32 +7,90 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dd_assets.planning import engine
 from dd_assets.planning.plan import Target
+from dd_assets.planning.underway import Underway
+from dd_assets.planning.unit import Unit
+from dd_assets.report.formats import duration
+
+BAR_SECONDS = 10.0
+"""A unit has a bar of its own from then on."""
 
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Callable[[str], None]]:
-    """Bars for the units being computed; yields a function that prints a line above them."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as bars:
-        task = bars.add_task("starting", total=None)
+    """Bars for what is computed; yields a function that prints a line above them.
 
-        def listen(label: str, done: int, total: int) -> None:
-            bars.update(task, description=label, completed=done, total=total)
+    On a terminal a line that says how far a unit is becomes a bar; elsewhere, as in a log file, it is printed.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+    )
+    with _own_output() as output, Progress(*columns, transient=True, console=Console(file=output)) as bars:
+        shown = _Bars(bars)
+        engine.LISTENERS.append(shown)
 
-        engine.LISTENERS.append(listen)
+        def say(line: str) -> None:
+            if not (bars.console.is_terminal and line.startswith(engine.COMPUTING)):
+                bars.console.print(line, markup=False, highlight=False)
+
         try:
-            yield lambda line: bars.console.print(line, markup=False, highlight=False)
+            yield say
         finally:
-            engine.LISTENERS.remove(listen)
+            engine.LISTENERS.remove(shown)
+
+
+@contextlib.contextmanager
+def _own_output() -> Iterator[IO[str]]:
+    """Standard output as it is now: while a step runs, Dagster points the descriptor itself at the step's log."""
+    try:
+        descriptor = os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):
+        # Not a file, as in tests.
+        yield sys.stdout
+        return
+    with open(descriptor, "w", encoding=sys.stdout.encoding, errors="replace") as output:
+        yield output
+
+
+class _Bars:
+    """A bar for the units asked for together, and one below it for each that is long enough to tell how far it is."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.whole = bars.add_task("starting", total=None, told="")
+        self.parts: dict[str, TaskID] = {}
+
+    def finished(self, unit: Unit, done: int, total: int) -> None:
+        """The whole is one further; the unit's own bar goes."""
+        self.bars.update(self.whole, description=unit.label or unit.name, completed=done, total=total)
+        part = self.parts.pop(unit.digest, None)
+        if part is not None:
+            self.bars.remove_task(part)
+
+    def underway(self, now: Underway) -> None:
+        """The unit's own bar, from its tenth second on."""
+        if now.recipe not in self.parts:
+            if now.seconds < BAR_SECONDS:
+                return
+            self.parts[now.recipe] = self.bars.add_task(now.label, total=None, told="")
+        told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in now.figures.items()]
+        if now.left is not None:
+            told.append(f"about {duration(now.left)} left")
+        self.bars.update(self.parts[now.recipe], completed=now.step, total=now.total, told=", ".join(told))
 
 
 def leaderboard_table(rows: Sequence[Mapping[str, Any]], origin: Mapping[Target, str]) -> None:

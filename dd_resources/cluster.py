@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ RETRIES = 3
 GRACE_SECONDS = 10.0
 """How long tasks that are told to end may take; a message to another node and back is part of it."""
 CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 10.0
+"""How often whoever waits for pieces looks how far they are."""
 SECRET = re.compile("SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY")
 
 
@@ -46,7 +49,11 @@ class Request:
 
 
 def run_tasks(
-    function: Callable[[Item], Result], items: Sequence[Item], request: Request, threads: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    request: Request,
+    threads: int,
+    meanwhile: Callable[[], None],
 ) -> Generator[tuple[int, Result], None, None]:
     """Apply a module-level function to every item, one task each; yields (position, result) as they finish.
 
@@ -64,11 +71,15 @@ def run_tasks(
         name=getattr(function, "__qualname__", "piece"),
     )
     waiting = {task.remote(function, item, threads): position for position, item in enumerate(items)}
+    looked = time.monotonic()
     try:
         while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            position = waiting.pop(done)
-            yield position, _result(ray, done)
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=LOOK_SECONDS)
+            if time.monotonic() >= looked + LOOK_SECONDS:
+                meanwhile()
+                looked = time.monotonic()
+            for done in ready:
+                yield waiting.pop(done), _result(ray, done)
     except BaseException:
         _cancel(ray, list(waiting))
         raise

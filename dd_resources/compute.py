@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, Literal, TypeVar
 
 from dd_assets.errors import InputError
-from dd_resources.cluster import Request, run_tasks
+from dd_resources.cluster import LOOK_SECONDS, Request, run_tasks
 from dd_resources.threads import set_threads
 
 Item = TypeVar("Item")
@@ -36,6 +36,10 @@ GRACE_SECONDS = 5.0
 """How long workers that are told to end may take."""
 ENDED = 143
 """Exit code of a worker that was told to end."""
+
+
+def _nothing() -> None:
+    """What there is to do while pieces run elsewhere, unless somebody says otherwise."""
 
 
 def exclusive_threads() -> int:
@@ -90,6 +94,7 @@ class Compute:
         function: Callable[[Item], Result],
         items: Sequence[Item],
         exclusive: bool | Literal["threads"] = False,
+        meanwhile: Callable[[], None] = _nothing,
     ) -> Generator[tuple[int, Result], None, None]:
         """Apply a module-level function to every item; yields (position, result) as they finish.
 
@@ -98,12 +103,14 @@ class Compute:
         no more of them (with as many threads the bits are the same). The first exception is raised after running
         pieces have ended; their results stand. With a `request` every piece is a task of the cluster (cluster.py),
         exclusive work too: it asks for as many CPUs as it has threads.
+        `meanwhile` is called about every LOOK_SECONDS while pieces run elsewhere.
         When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
         """
         workers = self.resolved_workers()
         exclusive = self.runs_alone(exclusive)
         if self.request is not None:
-            yield from run_tasks(function, items, self.request, self.exclusive_threads if exclusive else self.threads)
+            threads = self.exclusive_threads if exclusive else self.threads
+            yield from run_tasks(function, items, self.request, threads, meanwhile)
             return
         if exclusive or workers == 1 or len(items) == 1:
             set_threads(self.exclusive_threads if exclusive else self.threads)
@@ -113,9 +120,13 @@ class Compute:
         pool = _pool(workers, self.threads)
         waiting = {pool.submit(_piece, function, item): position for position, item in enumerate(items)}
         failure: BaseException | None = None
+        looked = time.monotonic()
         try:
             while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                done, _ = wait(waiting, LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                if time.monotonic() >= looked + LOOK_SECONDS:
+                    meanwhile()
+                    looked = time.monotonic()
                 for future in done:
                     position = waiting.pop(future)
                     error = None if future.cancelled() else future.exception()

@@ -76,6 +76,8 @@ class Lease:
     number: int
     facts: Mapping[str, Any]
     seconds: float = DEFAULT_SECONDS
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What the holder wants to be known while it works: replaced as a whole, JSON-able, goes out with the next beat."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -103,7 +105,7 @@ class Lease:
             count += 1
             with contextlib.suppress(StoreError):
                 # A store away for a while costs at most the lease; the computation's own writes report it.
-                self.files.replace(_path(self.recipe, self.number), _body(self.facts, count))
+                self.files.replace(_path(self.recipe, self.number), _body({**self.facts, **self.told}, count))
 
 
 def acquire(

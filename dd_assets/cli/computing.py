@@ -227,10 +227,12 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
 
 
 def _when_waiting(say: Callable[[str], None]) -> Callable[[str], None]:
-    """What an engine announces, but not each unit that it has computed: the bars show those."""
+    """Of what an engine announces, waiting and how far long units are; the bars show each that is finished."""
+
+    from dd_assets.planning.engine import COMPUTING
 
     def announce(line: str) -> None:
-        if line.startswith(("waiting for", "taking over")):
+        if line.startswith(("waiting for", "taking over", COMPUTING)):
             say(line)
 
     return announce

@@ -129,10 +129,15 @@ def doctor(folder: str | None, target: str | None, as_json: bool) -> None:
 @as_json_option
 @click.option("--publish", "to_ui", is_flag=True, help="Also report an up_to_date check per partition to the UI.")
 def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: bool) -> None:
-    """What is fresh, missing, stale, pending, blocked or refused, without computing anything."""
+    """What is fresh, missing, stale, pending, blocked or refused, without computing anything.
+
+    Below it: what is being computed in this store at the moment, by whom, and how far that is.
+    """
     from dataclasses import asdict
 
+    from dd_assets.planning.engine import COMPUTING
     from dd_assets.planning.plan import Planner
+    from dd_assets.planning.underway import all_underway
     from dd_resources.injection import NAMESPACE
 
     planner = Planner(looking_engine(), NAMESPACE)
@@ -143,6 +148,8 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
         records = [asdict(row) | {"about": _seconds(row), "size": _megabytes(row)} for row in found]
         show(records, ("asset", "partition", "status", "reason", "about", "size"), False, "Plan")
         click.echo(_totals(found))
+        for now in all_underway(planner.engine.store):
+            click.echo(f"{COMPUTING} {now} ({now.holder})")
     if to_ui:
         from dd_assets.planning.sync import publish
 

@@ -15,19 +15,32 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from dd_assets.errors import DDError
+from dd_assets.errors import DDError, StoreError
 from dd_assets.planning.checkpoints import Meter, StoreCheckpoints
+from dd_assets.planning.underway import Report, Underway, label_of, told
 from dd_assets.planning.unit import Manifest, Product, Unit
-from dd_assets.progress import Checkpoints, NoCheckpoints
+from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
+from dd_resources.cluster import LOOK_SECONDS
 from dd_resources.compute import Compute, environment, peak_memory
 from dd_resources.device_locks import claim
-from dd_resources.leases import DEFAULT_SECONDS, View, Watcher, acquire
+from dd_resources.leases import DEFAULT_SECONDS, Lease, View, Watcher, acquire, leased_recipes
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 
-LISTENERS: list[Callable[[str, int, int], None]] = []
-"""Called in this process with (label, units done, units to do) as units finish; the terminal's bars listen here."""
+
+class Listener(Protocol):
+    """Who wants to know what this process's engines do; the terminal's bars."""
+
+    def finished(self, unit: Unit, done: int, total: int) -> None:
+        """A unit is in the store, `done` of `total` that were asked for together."""
+
+    def underway(self, now: Underway) -> None:
+        """How far a unit is that this process or another one computes."""
+
+
+LISTENERS: list[Listener] = []
 
 AHEAD: set[str] = set()
 """Recipe digests of units that this process computed before a step asked for them (ahead.py)."""
@@ -35,11 +48,19 @@ AHEAD: set[str] = set()
 FIRST_POLL, LONGEST_POLL = 0.1, 2.0
 """Seconds between two looks at units that another process computes; each pause is half as long again."""
 
+COMPUTING = "computing"
+"""How lines begin that say how far a unit is."""
+
 TAKEOVERS = 5
 """How often a run takes a unit over from a holder that was lost; one that is lost more often loses its holders."""
 
+SAY_SECONDS = 60.0
+"""How often it is said how far a unit is, from that many seconds of it on."""
+
 _SPEAKERS: list[Callable[[str], None]] = []
 """Where a task in this process says that it waits; in worker processes nobody listens and a log line has to do."""
+_HEARERS: list[Callable[[Underway], None]] = []
+"""Where a task in this process tells how far it is; what goes on in worker processes is read from their leases."""
 
 
 class MissingUnits(Exception):
@@ -65,6 +86,8 @@ class Work:
     resumable: bool = True
     """False: start from the beginning and leave no trace."""
     meter: Meter = field(default_factory=Meter)
+    progress: Progress = silent
+    """Where the computation tells how far it is."""
 
     def input(self, name: str) -> Manifest:
         """The manifest of a declared input; raises VerdictError if its blocking verdict failed."""
@@ -111,14 +134,14 @@ def execute(task: Task) -> tuple[Manifest, bool] | None:
     if not task.leases:
         return _compute_and_commit(task), True
     # The sources are what gc must keep while this unit, which has no manifest yet, is being computed.
-    facts = {"label": task.unit.label, "sources": sorted(task.unit.sources.values())}
+    facts = {"label": label_of(task.unit), "sources": sorted(task.unit.sources.values())}
     lease = acquire(task.store, task.unit.digest, dead=task.dead_lease, facts=facts, seconds=task.lease_seconds)
     if lease is None:
         return None
     with lease:
         # Whoever held the lease until now may have committed after the look above.
         found = _intact(task)
-        return (found, False) if found is not None else (_compute_and_commit(task), True)
+        return (found, False) if found is not None else (_compute_and_commit(task, lease), True)
 
 
 def _intact(task: Task) -> Manifest | None:
@@ -127,14 +150,16 @@ def _intact(task: Task) -> Manifest | None:
     return None if found is None or task.store.lost(found) else found
 
 
-def _compute_and_commit(task: Task) -> Manifest:
+def _compute_and_commit(task: Task, lease: Lease | None = None) -> Manifest:
     past = task.store.lookup(task.unit.digest)
     if past is not None and task.store.lost(past):
         # Its manifest names files that are gone, and would win over the one that is about to be published.
         task.store.discard(past)
     with claim(task.device, _say) if task.claims else contextlib.nullcontext(task.device) as device:
         meter = Meter()
-        product = compute_product(Work(store=task.store, raw=task.raw, device=device, unit=task.unit, meter=meter))
+        progress = Report(task.unit, meter, lease, _hear)
+        work = Work(store=task.store, raw=task.raw, device=device, unit=task.unit, meter=meter, progress=progress)
+        product = compute_product(work)
         seconds, cpu_seconds = meter.spent()
     manifest = task.store.commit(
         task.unit,
@@ -169,6 +194,11 @@ def _say(line: str) -> None:
         logging.getLogger(__name__).warning(line)
 
 
+def _hear(now: Underway) -> None:
+    for hear in _HEARERS:
+        hear(now)
+
+
 @dataclass
 class Tally:
     """What an engine did: recipe digests computed and reused, in order of first use."""
@@ -191,6 +221,8 @@ class Engine:
     lease_seconds: float = DEFAULT_SECONDS
     _listed: set[str] | None = None
     """Payloads that were there when a looking engine first asked."""
+    _said: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Recipe to when it was last said how far it is, and the step that was said."""
 
     def run(self, units: Sequence[Unit]) -> list[Manifest]:
         """The manifests of these units, in order; missing ones are computed (equal recipes once)."""
@@ -257,32 +289,58 @@ class Engine:
             for unit in units
         ]
         _SPEAKERS.append(self.announce)
+        _HEARERS.append(self._hear)
         with contextlib.ExitStack() as stack:
             stack.callback(_SPEAKERS.remove, self.announce)
+            stack.callback(_HEARERS.remove, self._hear)
             exclusive = kind_of(units[0].name).exclusive
-            for position, outcome in stack.enter_context(
-                contextlib.closing(self.compute.map(execute, tasks, exclusive=exclusive))
-            ):
+            computing = self.compute.map(execute, tasks, exclusive, lambda: self._look(units))
+            for position, outcome in stack.enter_context(contextlib.closing(computing)):
                 yield units[position], outcome
+
+    def _look(self, units: Sequence[Unit]) -> None:
+        """See how far those of the units are that somebody computes."""
+        with contextlib.suppress(StoreError):
+            # It is only for show; a store that is away is the computations' own affair.
+            leased = set(leased_recipes(self.store))
+            for unit in units:
+                now = told(self.store, unit.digest) if unit.digest in leased else None
+                if now is not None:
+                    self._hear(now)
+
+    def _hear(self, now: Underway) -> None:
+        """Pass it on, and say it once a minute where it goes on."""
+        for listener in LISTENERS:
+            listener.underway(now)
+        moment = time.monotonic()
+        last = self._said.get(now.recipe)
+        if now.seconds >= SAY_SECONDS and (
+            last is None or (moment >= last[0] + SAY_SECONDS and now.step != last[1] and now.step < now.total)
+        ):
+            self._said[now.recipe] = (moment, now.step)
+            self.announce(f"{COMPUTING} {now}")
 
     def _finish(self, unit: Unit, outcome: tuple[Manifest, bool], done: dict[str, Manifest], total: int) -> None:
         manifest, computed = outcome
         (self.tally.computed if computed else self.tally.reused).append(unit)
         done[unit.digest] = manifest
         for listener in LISTENERS:
-            listener(unit.label or unit.name, len(done), total)
+            listener.finished(unit, len(done), total)
         word = f"in {manifest.seconds:.1f} s" if computed else "found in the store"
         self.announce(f"{unit.label or unit.name}: {unit.name} {len(done)}/{total} {word}")
 
     def _wait(self, units: Sequence[Unit], watcher: Watcher, told: set[str]) -> tuple[list[Unit], dict[str, int]]:
         """Return once units are committed or may be taken: those units, and the leases found dead by recipe digest."""
-        pause = FIRST_POLL
+        pause, looked = FIRST_POLL, time.monotonic()
         while True:
             views = {unit.digest: watcher.look(unit.digest) for unit in units}
             self._tell(units, views, told)
             ready = [unit for unit in units if views[unit.digest].state != "held" or self._stored(unit.digest)]
             if ready:
                 return ready, {digest: view.number for digest, view in views.items() if view.state == "dead"}
+            if time.monotonic() >= looked + LOOK_SECONDS:
+                self._look(units)
+                looked = time.monotonic()
             time.sleep(min(pause, self.lease_seconds / 2))
             pause = min(pause * 1.5, LONGEST_POLL)
 

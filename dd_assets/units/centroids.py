@@ -39,7 +39,8 @@ def compute(unit: Unit, work: Work) -> Product:
 
     given = unit.parameters
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
-    made = class_centroids(generator_unit.load(work), train, given["classes"], given["ipc"], unit.seed or 0)
+    generator, seed = generator_unit.load(work), unit.seed or 0
+    made = class_centroids(generator, train, given["classes"], given["ipc"], seed, work.progress)
     columns = {
         "index": np.repeat(np.arange(given["ipc"]), given["classes"]),
         "label": np.tile(np.arange(given["classes"]), given["ipc"]),

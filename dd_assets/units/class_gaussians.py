@@ -56,7 +56,8 @@ def compute(unit: Unit, work: Work) -> Product:
     labels = np.arange(given["classes"])
     how = Sampling(**{name: given[name] for name in ASKED})
     asked, _ = conditions(loaded, Batch(np.zeros_like(labels), labels), how)
-    made = class_gaussians(loaded, train, asked, loaded.schedule(how.steps), how.start_level)
+    schedule = loaded.schedule(how.steps)
+    made = class_gaussians(loaded, train, asked, schedule, how.start_level, progress=work.progress)
     columns = {"label": labels, "mean": made.means, "deviation": made.deviations}
     hasher = ContentHasher("class_gaussians").value("level", made.level)
     for name, values in columns.items():

@@ -55,7 +55,15 @@ def compute(unit: Unit, work: Work) -> Product:
 
     given, base = unit.parameters, generator_unit.load(work)
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
-    made = fine_tune(base, train, recipe_of(given), unit.seed or 0, hflip=given["hflip"], checkpoints=work.checkpoints)
+    made = fine_tune(
+        base,
+        train,
+        recipe_of(given),
+        unit.seed or 0,
+        hflip=given["hflip"],
+        checkpoints=work.checkpoints,
+        progress=work.progress,
+    )
     facts = {
         "scheduler": plain(base.scheduler),
         "classes": list(base.classes),

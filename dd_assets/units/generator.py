@@ -166,6 +166,7 @@ def _train(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         device=work.device,
         checkpoints=work.checkpoints,
+        progress=work.progress,
         named=named(unit, work),
     )
     text = text_metadata(unit)

@@ -108,6 +108,7 @@ def compute(unit: Unit, work: Work) -> Product:
         ),
         device=work.device,
         checkpoints=work.checkpoints,
+        progress=work.progress,
     )
     made: SyntheticImages = synthesise(request)
     hasher = ContentHasher("images").array("images", made.images).array("labels", made.labels)

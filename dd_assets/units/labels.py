@@ -161,6 +161,7 @@ def compute(unit: Unit, work: Work) -> Product:
             seed=seed,
             device=work.device,
             precision=given["precision"],
+            progress=work.progress,
         )
         columns = encode(answers, codec, given.get("top_k", 0))
         table |= columns

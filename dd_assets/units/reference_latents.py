@@ -45,9 +45,9 @@ def compute(unit: Unit, work: Work) -> Product:
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
     loaded = generator_unit.load(work)
     made = (
-        members(loaded, train, centroids_unit.load(work))
+        members(loaded, train, centroids_unit.load(work), work.progress)
         if given["choice"] == "kmeans"
-        else drawn(loaded, train, given["classes"], unit.seed or 0)
+        else drawn(loaded, train, given["classes"], unit.seed or 0, work.progress)
     )
     columns = {
         "index": made.indices,

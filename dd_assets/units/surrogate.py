@@ -76,6 +76,7 @@ def compute(unit: Unit, work: Work) -> Product:
         seed=unit.seed or 0,
         device=work.device,
         checkpoints=work.checkpoints,
+        progress=work.progress,
     )
     state = {f"{epoch}/{name}": value for epoch, own in made.kept.items() for name, value in own.items()}
     metadata = {

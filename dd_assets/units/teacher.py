@@ -131,6 +131,7 @@ def compute(unit: Unit, work: Work) -> Product:
             unit.seed or 0,
             device=work.device,
             checkpoints=work.checkpoints,
+            progress=work.progress,
         )
         state, history = result.state, dict(result.history)
         metadata["source"] = "trained here"

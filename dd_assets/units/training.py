@@ -87,6 +87,7 @@ def compute(unit: Unit, work: Work) -> Product:
         normalisation=labels.typed_normalisation(given["normalisation"]),
         device=work.device,
         checkpoints=work.checkpoints,
+        progress=work.progress,
     )
     curves = {
         "accuracy": np.asarray(score.accuracy_curve, dtype=np.float64),

@@ -68,6 +68,8 @@ def compute(unit: Unit, work: Work) -> Product:
         step += 1
         time.sleep(given["pause"])
         if step % given["every"] == 0:
+            # numpy's numbers, as computations hand them over.
+            work.progress(np.int64(step), given["steps"], mean=np.float32(total / step))
             work.checkpoints.save({"step": np.array(step), "total": np.array(total)})
     content = ContentHasher("counting").value("total", total).value("seed", unit.seed).hexdigest()
     return Product(content=content, payloads={"total": b"%d" % total}, summary={"total": total})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -107,6 +108,21 @@ def test_teachers_go_side_by_side_unless_one_alone_gets_more_threads(tmp_path: P
     alone = Compute(device="cpu", workers=2, threads=1, exclusive_threads=2)
     assert {found for _, found in alone.map(own, [0, 1], exclusive="threads")} == {os.getpid()}
     assert {found for _, found in TWO.map(own, [0, 1], exclusive=True)} == {os.getpid()}
+
+
+def slow_number(item: int) -> int:
+    """The item, after half a second."""
+    time.sleep(0.5)
+    return item
+
+
+def test_whoever_waits_for_pieces_looks_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "LOOK_SECONDS", 0.1)
+    looks: list[float] = []
+    answers = dict(TWO.map(slow_number, [3, 4], meanwhile=lambda: looks.append(time.monotonic())))
+    assert answers == {0: 3, 1: 4}
+    assert len(looks) >= 3
+    assert min(later - earlier for earlier, later in itertools.pairwise(looks)) >= 0.1
 
 
 def test_peak_memory_is_this_processes_own() -> None:
