@@ -84,6 +84,7 @@ def _row(
         "accuracy_mean": None,
         "accuracy_std": None,
         "best_mean": None,
+        "best_std": None,
         "draws": 0,
         "seeds": 0,
         "z": None,
@@ -106,6 +107,7 @@ def _label_bytes(own: Mapping[str, Manifest], lookup: Lookup) -> int | None:
 
 def _measured(own: Mapping[str, Manifest], printed: Published | None) -> dict[str, Any]:
     accuracies = [manifest.summary["accuracy"] for manifest in own.values()]
+    best = [manifest.summary["best_accuracy"] for manifest in own.values()]
     mean = statistics.mean(accuracies)
     spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
     parts = [name.rsplit("/", 2)[1:] for name in own]
@@ -113,7 +115,8 @@ def _measured(own: Mapping[str, Manifest], printed: Published | None) -> dict[st
     return {
         "accuracy_mean": mean,
         "accuracy_std": spread,
-        "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in own.values()),
+        "best_mean": statistics.mean(best),
+        "best_std": statistics.stdev(best) if len(best) > 1 else None,
         "draws": len({draw for draw, _ in parts}),
         "seeds": len({seed for _, seed in parts}),
         "learning_rate": protocol.get("learning_rate"),

@@ -2,7 +2,7 @@
 
 Belongs here: which of a study's rows make which figure, run by run. Does not belong: formulas (metrics.py,
 attribution.py), their text (score_table.py), the study's own table (studies.py), what images are like (priors.py),
-torch.
+which reading fits a paper (readings.py), torch.
 
 Every figure is computed for each student seed, whose initialisation, order and views all arms share, and given as mean
 and standard deviation over seeds.
@@ -29,6 +29,7 @@ from dd_assets.report.metrics import (
     label_robust_score,
 )
 from dd_assets.report.priors import priors_table
+from dd_assets.report.readings import readings_table
 from dd_assets.report.score_table import AXES, Row, ScoreTable
 from dd_assets.studies.registry import Study
 
@@ -52,6 +53,9 @@ def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mappi
         return [budget_table(study, rows)]
     if study.scores == "priors":
         return [priors_table(rows)]
+    if study.scores == "readings":
+        # Where no figure of the paper stands beside the cells, there is nothing to fit.
+        return [table] if (table := readings_table(study, rows)).rows else []
     return [attribution_table(study, chosen, rows)] if study.scores == "attribution" else []
 
 

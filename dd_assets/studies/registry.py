@@ -48,10 +48,11 @@ DRAWN = ("accuracy", "representativeness", "diversity", "seconds")
 """What figures may show over a field; all but the first of studies with the scores `priors`."""
 OWN_METHOD = "{method}"
 """In a preset's name: the cell's own method, or the one it is a variant of."""
-SCORES = ("robust", "attribution", "budget", "priors")
+SCORES = ("robust", "attribution", "budget", "priors", "readings")
 """robust: DD-Ranking's scores, which also need students of the real data; attribution: Shapley shares of factors;
 budget: what each variant's label bytes cost in accuracy against the first variant, pair by pair; priors: how
-representative and varied each variant's images are and how long their sampling takes (DAP's figures)."""
+representative and varied each variant's images are and how long their sampling takes (DAP's figures); readings: how
+well variants that read a paper's protocol differently fit its figures."""
 OF_FACTORS = ("robust", "attribution")
 """Those that tell variants apart by their factors."""
 FACTORS = ("soft labels", "augmentation")

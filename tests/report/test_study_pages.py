@@ -80,8 +80,9 @@ def test_cells_without_a_result_say_so(store: ArtefactStore, tmp_path: Path) -> 
     assert "missing" in (tmp_path / "studies/robust_scores.html").read_text()
 
 
-SCORED = [name for name in studies() if study(name).scores not in ("", "priors")]
-"""Tables of trainings alone; one of priors needs measures of the images (test_priors.py)."""
+SCORED = [name for name in studies() if study(name).scores not in ("", "priors", "readings")]
+"""Tables of trainings alone; priors need measures of the images (test_priors.py), readings the paper's data
+(test_readings.py)."""
 
 
 @pytest.mark.parametrize("name", SCORED)

@@ -1,0 +1,90 @@
+"""Which reading of an unstated protocol fits a paper's figures best.
+
+Belongs here: sums over a study's rows for every combination of views, soft-label variant, hard-label variant and epoch.
+Does not belong: which readings there are (studies/*.yaml), the rows (studies.py).
+
+A reading is of the views and the epoch together, since a paper has one of each; soft and hard labels have a knob of
+their own beside them, and each takes its best. Nothing is chosen here: the smallest sum stands first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dd_assets.report.score_table import Row, ScoreTable
+from dd_assets.studies.registry import Study, Variant
+
+EPOCHS = {"last": ("accuracy_mean", "accuracy_std"), "best": ("best_mean", "best_std")}
+
+
+def readings_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
+    """A row per reading and IPC: the sum of z² over its cells up to that IPC, smallest first; none where one lacks."""
+    made: list[dict[str, Any]] = []
+    for (dataset, student, method), own in _grouped(rows):
+        sizes = sorted({ipc for ipc, _ in own})
+        for number, ipc in enumerate(sizes, 1):
+            found = []
+            for soft, hard in _pairs(study):
+                cells = [own.get((size, name)) for size in sizes[:number] for name in (soft, hard)]
+                for epoch, (mean, spread) in EPOCHS.items():
+                    gaps = [_gap(cell, mean, spread) for cell in cells]
+                    known = [gap for gap in gaps if gap is not None]
+                    if len(known) == len(gaps):
+                        sums = {
+                            "squares": sum(z**2 for _, z in known),
+                            "rms": math.sqrt(sum(points**2 for points, _ in known) / len(known)),
+                            "worst": max((z for _, z in known), key=abs),
+                        }
+                        found.append({"soft": soft, "hard": hard, "epoch": epoch, "cells": len(known), **sums})
+            axes = {"dataset": dataset, "ipc": ipc, "student": student, "method": method}
+            made += [axes | row for row in sorted(found, key=lambda row: row["squares"])]
+    return ScoreTable(
+        title="How well each reading fits",
+        note="Sum of z² over the cells up to this IPC, z = difference / sqrt(both variances); root mean square of the "
+        "differences in points of accuracy; the z furthest from 0. A wide spread of our own runs makes z small: look "
+        "at both.",
+        columns={
+            "soft": "soft labels",
+            "hard": "hard labels",
+            "epoch": "epoch",
+            "cells": "cells",
+            "squares": "sum of z²",
+            "rms": "rms difference",
+            "worst": "furthest z",
+        },
+        percent=False,
+        rows=made,
+    )
+
+
+def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], dict[tuple[int, str], Row]]]:
+    """(dataset, student, method) with its rows by IPC and variant."""
+    found: dict[tuple[str, str, str], dict[tuple[int, str], Row]] = {}
+    for row in rows:
+        cells = found.setdefault((row["dataset"], row["student"], row["method"]), {})
+        cells[row["ipc"], row["variant"]] = row
+    yield from found.items()
+
+
+def _pairs(study: Study) -> list[tuple[str, str]]:
+    """Names of a soft-label and a hard-label variant that see the same views."""
+    soft, hard = (
+        [variant for variant in study.variants.values() if variant.label == label] for label in ("soft", "hard")
+    )
+    return [(one.name, other.name) for one, other in itertools.product(soft, hard) if _views(one) == _views(other)]
+
+
+def _views(variant: Variant) -> tuple[str, Mapping[str, Any]]:
+    return variant.preset, variant.protocol.get("views", {})
+
+
+def _gap(row: Row | None, mean: str, spread: str) -> tuple[float, float] | None:
+    """(points of accuracy, z) of a cell against the paper, or None where it is not there or has no spread."""
+    if row is None or row["published_std"] is None or row.get(spread) is None:
+        return None
+    deviation = math.hypot(row[spread], row["published_std"])
+    difference = row[mean] - row["published_mean"]
+    return (100 * difference, difference / deviation) if deviation else None

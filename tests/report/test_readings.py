@@ -1,0 +1,85 @@
+"""Sums of z² over readings, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dd_assets.datasets.registry import setting
+from dd_assets.report.readings import readings_table
+from dd_assets.report.score_table import ScoreTable
+from dd_assets.report.study_scores import score_tables
+from dd_assets.studies.registry import study
+
+READINGS = study("rd3_readings")
+SOFT, HARD = "flip, T 20", "flip, both labels"
+PAPER = {(1, SOFT): 0.255, (1, HARD): 0.164, (10, SOFT): 0.423, (10, HARD): 0.235}
+
+
+def row(ipc: int, variant: str, last: float, best: float, **other: Any) -> dict[str, Any]:
+    """A cell with deviations that are 5 points of a thousand together with the paper's."""
+    return {
+        "dataset": "cifar10_r18_readings",
+        "student": "resnet18",
+        "method": "random",
+        "ipc": ipc,
+        "variant": variant,
+        "published_mean": PAPER[ipc, variant],
+        "published_std": 0.004,
+        "accuracy_mean": last,
+        "accuracy_std": 0.003,
+        "best_mean": best,
+        "best_std": 0.003,
+        **other,
+    }
+
+
+def found(table: ScoreTable) -> list[tuple[Any, ...]]:
+    """IPC, epoch, cells, sum, rms, furthest of each row."""
+    names = ("ipc", "epoch", "cells", "squares", "rms", "worst")
+    return [tuple(made[name] for name in names) for made in table.rows]
+
+
+def test_sums_are_over_soft_and_hard_labels_and_all_ipc_so_far() -> None:
+    rows = [
+        row(1, SOFT, 0.260, 0.265),
+        row(1, HARD, 0.170, 0.164),
+        row(10, SOFT, 0.413, 0.423),
+        row(10, HARD, 0.235, 0.245),
+    ]
+    table = readings_table(READINGS, rows)
+    one, further, first, second = found(table)
+    assert "| flip, T 20 | flip, both labels | last | 4 | 6.440 | 0.634 | -2.000 |" in table.markdown()
+    # At IPC 1, last: z 1 and 1.2, points .5 and .6; best: z 2 and 0, points 1 and 0.
+    assert one == (1, "last", 2, pytest.approx(2.44), pytest.approx(0.305**0.5), pytest.approx(1.2))
+    assert further == (1, "best", 2, pytest.approx(4.0), pytest.approx(0.5**0.5), pytest.approx(2.0))
+    # With IPC 10, last: z -2 and 0 more, points 1 and 0; best: 0 and 2 more. The smaller sum stands first.
+    assert first == (10, "last", 4, pytest.approx(6.44), pytest.approx((1.61 / 4) ** 0.5), pytest.approx(-2.0))
+    assert second == (10, "best", 4, pytest.approx(8.0), pytest.approx((2 / 4) ** 0.5), pytest.approx(2.0))
+
+
+def test_a_reading_with_a_cell_missing_has_no_sum() -> None:
+    rows = [
+        row(1, SOFT, 0.26, 0.26),
+        row(1, HARD, 0.17, 0.17),
+        row(10, SOFT, 0.42, 0.42),
+        row(10, HARD, 0.24, 0.24, accuracy_std=None, best_std=None),
+    ]
+    assert {made[0] for made in found(readings_table(READINGS, rows))} == {1}
+    assert found(readings_table(READINGS, rows[:1])) == []
+
+
+def test_where_the_paper_has_no_figures_there_is_no_table() -> None:
+    rows = [row(1, SOFT, 0.26, 0.26, published_std=None), row(1, HARD, 0.17, 0.17, published_std=None)]
+    assert score_tables(READINGS, setting("digits"), rows, {}) == []
+    rows = [row(1, SOFT, 0.26, 0.26), row(1, HARD, 0.17, 0.17)]
+    assert len(score_tables(READINGS, setting("digits"), rows, {})) == 1
+
+
+def test_soft_and_hard_labels_share_views_and_each_has_its_knob() -> None:
+    rows = [{**row(1, SOFT, 0.26, 0.26), "variant": variant.name} for variant in READINGS.variants.values()]
+    pairs = {(made["soft"], made["hard"]) for made in readings_table(READINGS, rows).rows}
+    assert len(pairs) == 8
+    assert ("flip, T 30", "flip, base label") in pairs
+    assert not any(soft.startswith("flip") != hard.startswith("flip") for soft, hard in pairs)
