@@ -221,10 +221,10 @@ class Method:
         if absent or (self.needs.committee and not pool):
             wanted = ", ".join(absent) or "any member"
             return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
-        return _no_crop(parameters) or self.refuse(parameters, facts, ipc)
+        return no_crop(parameters) or self.refuse(parameters, facts, ipc)
 
 
-def _no_crop(parameters: Any) -> str | None:
+def no_crop(parameters: Any) -> str | None:
     """Why `crop_scale_min` and `crop_scale_max`, shares of the image's area, are no crops, where there are any."""
     low, high = (getattr(parameters, f"crop_scale_{end}", 1.0) for end in ("min", "max"))
     return None if 0 < low <= high <= 1 else f"crops from {low} to {high} of the area: a range within (0, 1] is wanted"

@@ -18,7 +18,7 @@ from typing import Any
 
 from dd_assets import randomness
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.methods.contract import OWN_STARTS, Method, variant, with_overrides
+from dd_assets.methods.contract import OWN_STARTS, Method, no_crop, variant, with_overrides
 
 FIELDS = ("name", "base", "parameters", "title")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -101,7 +101,7 @@ def _any(entry: Method) -> Any:
 def proposals(parameters: Any, count: int, seed: int, name: str) -> list[dict[str, Any]]:
     """`count` different sets of overrides: first none, then one to three strengths multiplied by FACTORS, seeded.
 
-    Fewer where the parameters have no more. name: of the group; groups draw from streams of their own.
+    Fewer where the parameters have no more; a crop of more than the image is no proposal. name: of the group; groups draw from streams of their own.
     """
     strengths = [
         field.name
@@ -121,6 +121,6 @@ def proposals(parameters: Any, count: int, seed: int, name: str) -> list[dict[st
             strengths[place]: getattr(parameters, strengths[place]) * FACTORS[factor]
             for place, factor in zip(order[:taken], factors, strict=True)
         }
-        if chosen not in made:
+        if chosen not in made and not no_crop(dataclasses.replace(parameters, **chosen)):
             made.append(chosen)
     return made[:count]

@@ -75,6 +75,15 @@ def test_proposals_are_a_function_of_the_seed() -> None:
             assert value / getattr(stated, name) in FACTORS, name
 
 
+def test_no_proposal_crops_more_than_there_is() -> None:
+    stated = method("edc").recipe_for("digits").parameters
+    assert stated.crop_scale_min == 0.85, "half of the factors leave the image"
+    made = proposals(stated, 30, 0, "edc")
+    assert len(made) == 30
+    assert any("crop_scale_min" in entry for entry in made)
+    assert all(entry.get("crop_scale_min", 0.1) <= 1 for entry in made)
+
+
 def test_a_method_without_strengths_has_its_recipe_alone() -> None:
     assert proposals(method("random").recipe_for("digits").parameters, 6, 0, "random") == [{}]
 
