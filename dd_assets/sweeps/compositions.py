@@ -101,7 +101,8 @@ def _any(entry: Method) -> Any:
 def proposals(parameters: Any, count: int, seed: int, name: str) -> list[dict[str, Any]]:
     """`count` different sets of overrides: first none, then one to three strengths multiplied by FACTORS, seeded.
 
-    Fewer where the parameters have no more; a crop of more than the image is no proposal. name: of the group; groups draw from streams of their own.
+    Fewer where the parameters have no more; a crop of more than the image is no proposal. name: of the group; groups
+    draw from streams of their own.
     """
     strengths = [
         field.name
