@@ -9,7 +9,7 @@ compute (leases.py), what the payloads mean, Dagster, torch.
     manifests/<aa>/<recipe digest>.json           published last by put_if_absent
     alternatives/<recipe digest>/<content>.json   other results of the same recipe, kept beside the one in use
     references/<namespace>/<asset>/<partition>.json
-    work/<recipe digest>/...                      checkpoints of unfinished computations
+    work/<recipe digest>/...                      checkpoints of unfinished computations (planning/checkpoints.py)
     lease/<recipe digest>/<n>                     who is computing (leases.py)
     pins/<name>.json                              recipes that gc keeps (planning/gc.py)
     quarantine/<sha256>-<random>                  payloads that no longer matched their digest

@@ -147,12 +147,15 @@ def gc(delete: bool, younger_than: float) -> None:
 @click.argument("recipes", nargs=-1, required=True)
 def discard(recipes: tuple[str, ...]) -> None:
     """Forget stored results by (the beginning of) their recipe digests, so that they are computed again."""
+    from dd_assets.planning.checkpoints import StoreCheckpoints, area_of
+
     store = opened_store()
     # All are found before the first goes.
     for digest in dict.fromkeys([_stored_recipe(store, recipe) for recipe in recipes]):
         manifest = store.lookup(digest)
         if manifest is not None:
             store.discard(manifest)
+            StoreCheckpoints(store, area_of(manifest.unit())).clear()
             click.echo(f"discarded {manifest.label or manifest.recipe['unit']} ({digest[:12]})")
 
 

@@ -117,7 +117,8 @@ def _unpack(
     model.load_state_dict(state)
     for index, parameter in enumerate(model.parameters()):
         if f"momentum/{index}" in saved:
-            momentum = torch.tensor(saved[f"momentum/{index}"], device=parameter.device)
+            # In the parameter's own memory format, as an undisturbed training has it.
+            momentum = torch.empty_like(parameter).copy_(torch.tensor(saved[f"momentum/{index}"]))
             optimiser.state[parameter]["momentum_buffer"] = momentum
     for name, values in history.items():
         values.extend(saved[f"history/{name}"].tolist())
@@ -154,6 +155,9 @@ def train_teacher(
     """
     checkpoints = checkpoints or NoCheckpoints()
     model.to(device)
+    if recipe.precision == "bf16":
+        # A tenth of a ResNet-18's step on a CPU with avx512_bf16, more on tensor cores.
+        model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )

@@ -11,10 +11,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dd_assets.lazy import np
+from dd_assets.planning.digests import text_digest
+from dd_assets.planning.unit import Unit
 from dd_resources.store import ArtefactStore
 
+JUDGED_BY = ("accuracy_floor",)
+"""Parameters that a finished result is judged by, and that change nothing of how it is computed."""
 SPENT = "spent"
 """What a checkpoint cost, beside the unit's own arrays: wall and CPU seconds."""
+
+
+def area_of(unit: Unit) -> str:
+    """The digest under which a unit's resumable state lies: its recipe's, but for the parameters it is judged by.
+
+    A teacher that missed its floor is trained already under a lower one.
+    """
+    parameters = unit.recipe["parameters"]
+    if not any(name in parameters for name in JUDGED_BY):
+        return unit.digest
+    return text_digest(
+        {**unit.recipe, "parameters": {name: value for name, value in parameters.items() if name not in JUDGED_BY}}
+    )
 
 
 @dataclass
@@ -33,10 +50,12 @@ class Meter:
 
 @dataclass
 class StoreCheckpoints:
-    """Resumable state under work/<recipe>/, as safetensors; removed after commit."""
+    """Resumable state under work/<area>/, as safetensors; removed after commit, but for what may be
+    judged otherwise."""
 
     store: ArtefactStore
     digest: str
+    """`area_of` the unit."""
     meter: Meter = field(default_factory=Meter)
 
     @property

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dd_assets.errors import DDError, StoreError
-from dd_assets.planning.checkpoints import Meter, StoreCheckpoints
+from dd_assets.planning.checkpoints import Meter, StoreCheckpoints, area_of
 from dd_assets.planning.underway import Report, Underway, label_of, told
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
@@ -103,7 +103,7 @@ class Work:
     @property
     def checkpoints(self) -> Checkpoints:
         """This unit's private resumable state."""
-        return StoreCheckpoints(self.store, self.unit.digest, self.meter) if self.resumable else NoCheckpoints()
+        return StoreCheckpoints(self.store, area_of(self.unit), self.meter) if self.resumable else NoCheckpoints()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,10 @@ def _compute_and_commit(task: Task, lease: Lease | None = None) -> Manifest:
             **environment(),
         },
     )
-    StoreCheckpoints(task.store, task.unit.digest).clear()
+    area = area_of(task.unit)
+    refused = any(verdict.blocking and not verdict.passed for verdict in product.verdicts)
+    if area == task.unit.digest or not refused:
+        StoreCheckpoints(task.store, area).clear()
     return manifest
 
 

@@ -15,7 +15,7 @@ from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
 from dd_assets.models.architectures import build_model
 from dd_assets.models.registry import TeacherRecipe
-from dd_assets.models.training import _TrainingViews, learning_rate_at, top1, train_teacher
+from dd_assets.models.training import _TrainingViews, _unpack, learning_rate_at, top1, train_teacher
 from tests.models.digits import NORMALISATION, digits, teacher, trained
 from tests.models.interruption import Killed, MemoryCheckpoints
 
@@ -49,18 +49,42 @@ def test_a_wrong_class_order_shows_in_top1() -> None:
     assert top1(teacher(), shifted, NORMALISATION, "cpu")[0] < 0.05
 
 
-def test_a_killed_training_ends_bit_identically() -> None:
-    undisturbed = _train()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_killed_training_ends_bit_identically(precision: str) -> None:
+    recipe = dataclasses.replace(SHORT, precision=precision)
+    undisturbed = _train(recipe=recipe)
     for die_after in (1, 2):
         checkpoints = MemoryCheckpoints(die_after)
         with pytest.raises(Killed):
-            _train(checkpoints)
-        resumed = _train(checkpoints)
+            _train(checkpoints, recipe=recipe)
+        resumed = _train(checkpoints, recipe=recipe)
         assert checkpoints.saves == 3
         for name, value in undisturbed.state.items():
             assert torch.equal(resumed.state[name], value), name
         for name, values in undisturbed.history.items():
             np.testing.assert_array_equal(resumed.history[name], values)
+
+
+def test_mixed_precision_has_channels_last_also_after_a_restart() -> None:
+    recipe, size = dataclasses.replace(SHORT, precision="bf16"), {"classes": 10, "channels": 1, "size": 8}
+    place = MemoryCheckpoints(2)
+    model = build_model("convnet2_w64", seed=0, **size)
+    with pytest.raises(Killed):
+        train_teacher(model, *_small(), recipe, NORMALISATION, seed=0, checkpoints=place)
+    saved = place.load()
+    assert saved is not None
+    again = build_model("convnet2_w64", seed=0, **size).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9)
+    _unpack(saved, again, optimiser, {"train_loss": [], "test_accuracy": [], "test_epoch": []})
+    deep = [parameter for parameter in again.parameters() if parameter.ndim == 4 and parameter.shape[1] > 1]
+    assert deep
+    for parameter in deep:
+        assert parameter.is_contiguous(memory_format=torch.channels_last)
+        assert optimiser.state[parameter]["momentum_buffer"].stride() == parameter.stride()
+    # The killed one had it too, and not by how a network is built.
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in model.parameters() if p.ndim == 4)
+    fresh = build_model("convnet2_w64", seed=0, **size)
+    assert not all(p.is_contiguous(memory_format=torch.channels_last) for p in fresh.parameters() if p.ndim == 4)
 
 
 def test_the_seed_matters() -> None:

@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from click.testing import CliRunner
 
+from dd_assets.cli import main
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import TeacherChoice
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
 from dd_assets.models.pixels import normalised
 from dd_assets.models.registry import TeacherRecipe
-from dd_assets.planning.engine import Work
+from dd_assets.planning.checkpoints import StoreCheckpoints, area_of
+from dd_assets.planning.engine import Engine, Work
 from dd_assets.planning.unit import Product, Unit
-from dd_assets.units import teacher
+from dd_assets.units import dataset, teacher
+from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 from tests.models.published import in_hub, network
@@ -92,3 +97,50 @@ def test_published_weights_teach_the_settings_own_classes(
     assert made.summary["source"] == "torchvision:ResNet18_Weights.IMAGENET1K_V1, 2 of 1000 rows"
     other = replace(chosen, teacher=replace(chosen.teacher, weights="timm:resnet18.a1_in1k"))
     assert teacher.plan(other, dataset, Raw(), {}).digest != unit.digest
+
+
+def test_a_teacher_below_its_floor_is_trained_already_under_a_lower_one(
+    monkeypatch: pytest.MonkeyPatch, store: ArtefactStore
+) -> None:
+    """Mixed precision, whose weights lie in memory in another order than they are stored in."""
+    digits = CATALOGUE["digits"]
+
+    def planned(floor: float) -> Unit:
+        recipe = replace(digits.teacher.recipe, epochs=2, precision="bf16", accuracy_floor=floor)
+        chosen = replace(digits, name="small", teacher=replace(digits.teacher, recipe=recipe))
+        monkeypatch.setitem(settings(), "small", chosen)
+        (described,) = engine.run([dataset.plan(chosen, raw)])
+        return teacher.plan(chosen, described, raw, {})
+
+    raw = RawData()
+    engine = Engine(store, raw, Compute(device="cpu"))
+    strict = planned(0.999)
+    (refused,) = engine.run([strict])
+    (failed,) = [verdict for verdict in refused.verdicts if verdict.blocking and not verdict.passed]
+    assert "train it for more epochs, or lower `accuracy_floor`" in failed.message
+    monkeypatch.setattr("dd_assets.models.training._train_epoch", None)
+    lenient = planned(0.2)
+    assert lenient.digest != strict.digest
+    (made,) = engine.run([lenient])
+    made.require_usable()
+    assert made.content == refused.content
+    assert made.summary == refused.summary
+    assert not store.list("work")
+    # Not so where anything else differs.
+    with pytest.raises(TypeError, match="not callable"):
+        engine.run([replace(lenient, seed=7)])
+
+
+def test_a_refused_teacher_that_is_discarded_is_trained_anew(
+    monkeypatch: pytest.MonkeyPatch, store: ArtefactStore
+) -> None:
+    parameters = {"accuracy_floor": 0.9, "epochs": 3}
+    unit = Unit(name="teacher", version=1, parameters=parameters, inputs={})
+    assert area_of(unit) == area_of(replace(unit, parameters={**parameters, "accuracy_floor": 0.1})) != unit.digest
+    assert area_of(replace(unit, parameters={"epochs": 3})) == replace(unit, parameters={"epochs": 3}).digest
+    store.commit(unit, Product(content="c", payloads={}), {})
+    area = StoreCheckpoints(store, area_of(unit))
+    area.save({"weights": np.zeros(3)})
+    monkeypatch.setenv("DD_STORE", store.root)
+    assert CliRunner().invoke(main, ["discard", unit.digest]).exit_code == 0
+    assert area.load() is None
