@@ -18,7 +18,7 @@ from rich.table import Table
 
 from dd_assets.planning import engine
 from dd_assets.planning.plan import Target
-from dd_assets.planning.underway import Underway
+from dd_assets.planning.underway import Lines, Underway
 from dd_assets.planning.unit import Unit
 from dd_assets.report.formats import duration
 
@@ -30,7 +30,7 @@ BAR_SECONDS = 10.0
 def progress_bars() -> Iterator[Callable[[str], None]]:
     """Bars for what is computed; yields a function that prints a line above them.
 
-    On a terminal a line that says how far a unit is becomes a bar; elsewhere, as in a log file, it is printed.
+    A unit that takes long has a bar of its own on a terminal, and a line a minute elsewhere, as in a log file.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -43,12 +43,8 @@ def progress_bars() -> Iterator[Callable[[str], None]]:
         shown = _Bars(bars)
         engine.LISTENERS.append(shown)
 
-        def say(line: str) -> None:
-            if not (bars.console.is_terminal and line.startswith(engine.COMPUTING)):
-                bars.console.print(line, markup=False, highlight=False)
-
         try:
-            yield say
+            yield shown.say
         finally:
             engine.LISTENERS.remove(shown)
 
@@ -73,6 +69,11 @@ class _Bars:
         self.bars = bars
         self.whole = bars.add_task("starting", total=None, told="")
         self.parts: dict[str, TaskID] = {}
+        self.lines = Lines()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, unit: Unit, done: int, total: int) -> None:
         """The whole is one further; the unit's own bar goes."""
@@ -82,7 +83,12 @@ class _Bars:
             self.bars.remove_task(part)
 
     def underway(self, now: Underway) -> None:
-        """The unit's own bar, from its tenth second on."""
+        """The unit's own bar, from its tenth second on; or a line where one is due."""
+        if not self.bars.console.is_terminal:
+            line = self.lines.line(now)
+            if line:
+                self.say(line)
+            return
         if now.recipe not in self.parts:
             if now.seconds < BAR_SECONDS:
                 return

@@ -230,12 +230,10 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
 
 
 def _when_waiting(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Of what an engine announces, waiting and how far long units are; the bars show each that is finished."""
-
-    from dd_assets.planning.engine import COMPUTING
+    """Of what an engine announces only waiting: the bars show how far units are, and each that is finished."""
 
     def announce(line: str) -> None:
-        if line.startswith(("waiting for", "taking over", COMPUTING)):
+        if line.startswith(("waiting for", "taking over")):
             say(line)
 
     return announce

@@ -135,7 +135,6 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
     """
     from dataclasses import asdict
 
-    from dd_assets.planning.engine import COMPUTING
     from dd_assets.planning.plan import Planner
     from dd_assets.planning.underway import all_underway
     from dd_resources.injection import NAMESPACE
@@ -149,7 +148,7 @@ def plan(select: str | None, partitions: tuple[str, ...], as_json: bool, to_ui: 
         show(records, ("asset", "partition", "status", "reason", "about", "size"), False, "Plan")
         click.echo(_totals(found))
         for now in all_underway(planner.engine.store):
-            click.echo(f"{COMPUTING} {now} ({now.holder})")
+            click.echo(f"computing {now} ({now.holder})")
     if to_ui:
         from dd_assets.planning.sync import publish
 

@@ -178,8 +178,8 @@ def train_teacher(
         if (epoch + 1) % evaluate_every == 0 or epoch + 1 == recipe.epochs:
             history["test_accuracy"].append(top1(model, test, normalisation, device)[0])
             history["test_epoch"].append(epoch + 1)
-        latest = history["test_accuracy"][-1] if history["test_accuracy"] else 0.0
-        progress(epoch + 1, recipe.epochs, loss=loss, test_accuracy=latest)
+        measured = {"test_accuracy": history["test_accuracy"][-1]} if history["test_accuracy"] else {}
+        progress(epoch + 1, recipe.epochs, loss=loss, **measured)
         checkpoints.save(_pack(model, optimiser, history))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     curves = {name: np.array(values) for name, values in history.items()}

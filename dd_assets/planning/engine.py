@@ -19,7 +19,7 @@ from typing import Protocol
 
 from dd_assets.errors import DDError, StoreError
 from dd_assets.planning.checkpoints import Meter, StoreCheckpoints, area_of
-from dd_assets.planning.underway import Report, Underway, label_of, told
+from dd_assets.planning.underway import Lines, Report, Underway, label_of, told
 from dd_assets.planning.unit import Manifest, Product, Unit
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_resources.cluster import LOOK_SECONDS
@@ -48,14 +48,8 @@ AHEAD: set[str] = set()
 FIRST_POLL, LONGEST_POLL = 0.1, 2.0
 """Seconds between two looks at units that another process computes; each pause is half as long again."""
 
-COMPUTING = "computing"
-"""How lines begin that say how far a unit is."""
-
 TAKEOVERS = 5
 """How often a run takes a unit over from a holder that was lost; one that is lost more often loses its holders."""
-
-SAY_SECONDS = 60.0
-"""How often it is said how far a unit is, from that many seconds of it on."""
 
 _SPEAKERS: list[Callable[[str], None]] = []
 """Where a task in this process says that it waits; in worker processes nobody listens and a log line has to do."""
@@ -224,8 +218,7 @@ class Engine:
     lease_seconds: float = DEFAULT_SECONDS
     _listed: set[str] | None = None
     """Payloads that were there when a looking engine first asked."""
-    _said: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Recipe to when it was last said how far it is, and the step that was said."""
+    _lines: Lines = field(default_factory=Lines)
 
     def run(self, units: Sequence[Unit]) -> list[Manifest]:
         """The manifests of these units, in order; missing ones are computed (equal recipes once)."""
@@ -312,16 +305,12 @@ class Engine:
                     self._hear(now)
 
     def _hear(self, now: Underway) -> None:
-        """Pass it on, and say it once a minute where it goes on."""
+        """Pass it on, and say it where a line is due."""
         for listener in LISTENERS:
             listener.underway(now)
-        moment = time.monotonic()
-        last = self._said.get(now.recipe)
-        if now.seconds >= SAY_SECONDS and (
-            last is None or (moment >= last[0] + SAY_SECONDS and now.step != last[1] and now.step < now.total)
-        ):
-            self._said[now.recipe] = (moment, now.step)
-            self.announce(f"{COMPUTING} {now}")
+        line = self._lines.line(now)
+        if line:
+            self.announce(line)
 
     def _finish(self, unit: Unit, outcome: tuple[Manifest, bool], done: dict[str, Manifest], total: int) -> None:
         manifest, computed = outcome

@@ -10,6 +10,7 @@ whoever can read the store can ask.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,9 @@ from dd_assets.planning.unit import Unit
 from dd_assets.report.formats import duration
 from dd_resources.files import Files
 from dd_resources.leases import Lease, Watcher, lease_facts, leased_recipes
+
+SAY_SECONDS = 60.0
+"""How often a line says how far a unit is, from that many seconds of it on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,23 @@ class Report:
             self.lease.told = {"progress": told}
         if self.hear is not None:
             self.hear(self.now)
+
+
+@dataclass
+class Lines:
+    """Of what is told, what deserves a line: once a minute for each unit, from its first minute on."""
+
+    _said: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Recipe to when it last had a line, and the step of it."""
+
+    def line(self, now: Underway) -> str:
+        """The line, or '' where none is due, or nothing has changed since the last."""
+        moment, last = time.monotonic(), self._said.get(now.recipe)
+        further = last is None or (moment >= last[0] + SAY_SECONDS and now.step != last[1] and now.step < now.total)
+        if now.seconds < SAY_SECONDS or not further:
+            return ""
+        self._said[now.recipe] = (moment, now.step)
+        return f"computing {now}"
 
 
 def label_of(unit: Unit) -> str:

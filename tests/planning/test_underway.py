@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import io
 import subprocess
 import sys
 import time
@@ -12,13 +13,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from rich.progress import Progress
 
 from dd_assets.cli import main
 from dd_assets.planning import engine as engine_module
+from dd_assets.planning import underway
 from dd_assets.planning.checkpoints import Meter
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.underway import Report, Underway, all_underway, told
+from dd_assets.planning.underway import Lines, Report, Underway, all_underway, told
 from dd_assets.planning.unit import Unit
 from dd_assets.terminal import _Bars
 from dd_assets.units import kinds
@@ -123,7 +126,7 @@ def test_a_lease_that_says_nonsense_has_told_nothing(store: ArtefactStore, body:
 @pytest.fixture
 def _counting_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "kinds", counting.table)
-    monkeypatch.setattr(engine_module, "SAY_SECONDS", 0.0)
+    monkeypatch.setattr(underway, "SAY_SECONDS", 0.0)
 
 
 class Ear:
@@ -164,20 +167,14 @@ def test_what_this_process_computes_is_heard_and_said(tmp_path: Path, monkeypatc
     assert [line.split(": ")[1].split(",")[0] for line in lines] == ["5 of 20", "10 of 20", "15 of 20"]
 
 
-@pytest.mark.usefixtures("_counting_kind")
-def test_what_is_said_once_is_said_again_after_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "SAY_SECONDS", 60.0)
-    wanted = Job(store=str(tmp_path / "store"), log=str(tmp_path / "log"))
-    here, said = engine(ArtefactStore(wanted.store).open())
-    moments = iter([0.0, 1.0, 100.0, 161.0, 230.0, 300.0])
+def test_a_line_is_due_once_a_minute_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, moments = Lines(), iter([0.0, 1.0, 100.0, 161.0, 230.0, 300.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(moments))
-    for step, seconds in ((1, 59.0), (2, 60.0), (3, 159.0), (3, 220.0), (4, 290.0), (5, 360.0)):
-        here._hear(Underway(recipe=RECIPE, label="teacher", step=step, total=5, seconds=seconds))
-    assert [line.split(",")[0] for line in said] == [
-        "computing teacher: 2 of 5",
-        "computing teacher: 3 of 5",
-        "computing teacher: 4 of 5",
+    said = [
+        lines.line(Underway(recipe=RECIPE, label="teacher", step=step, total=5, seconds=seconds)).split(",")[0]
+        for step, seconds in ((1, 59.0), (2, 60.0), (3, 159.0), (3, 220.0), (4, 290.0), (5, 360.0))
     ]
+    assert said == ["", "computing teacher: 2 of 5", "computing teacher: 3 of 5", "", "computing teacher: 4 of 5", ""]
 
 
 @pytest.mark.usefixtures("_counting_kind")
@@ -206,7 +203,7 @@ def test_what_another_process_computes_is_heard_while_it_is_waited_for(
 
 
 def test_a_long_unit_has_a_bar_until_it_is_finished() -> None:
-    progress = Progress()
+    progress = Progress(console=Console(force_terminal=True))
     bars = _Bars(progress)
     made = counting.unit()
 
@@ -222,6 +219,16 @@ def test_a_long_unit_has_a_bar_until_it_is_finished() -> None:
     assert shown()[1:] == [("[counting]", 2, 9, "test accuracy 0.25, about 1 min 03 s left")]
     bars.finished(made, 1, 3)
     assert shown() == [("counting 0", 1, 3, "")]
+
+
+def test_a_log_file_has_lines_in_place_of_bars() -> None:
+    output = io.StringIO()
+    progress = Progress(console=Console(file=output, force_terminal=False, width=30))
+    bars = _Bars(progress)
+    for step, seconds in ((1, 50.0), (2, 100.0), (3, 101.0)):
+        bars.underway(Underway(recipe=RECIPE, label="[teacher]", step=step, total=9, seconds=seconds))
+    assert len(progress.tasks) == 1
+    assert output.getvalue() == "computing [teacher]: 2 of 9, 1 min 40 s so far\n"
 
 
 def test_the_bars_are_seen_while_standard_output_is_pointed_elsewhere() -> None:
