@@ -30,4 +30,4 @@ def test_no_cluster_is_one_line_at_once(address: str, monkeypatch: pytest.Monkey
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", address.format(port=free_port()))
     with pytest.raises(InputError, match=r"reaches no cluster at .* → run this on a node of the cluster"):
-        list(run_tasks(abs, [1], Request(), threads=1))
+        list(run_tasks(abs, [1], Request(), threads=1, meanwhile=print))
