@@ -93,9 +93,7 @@ class _Bars:
             if now.seconds < BAR_SECONDS:
                 return
             self.parts[now.recipe] = self.bars.add_task(now.label, total=None, told="")
-        told = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in now.figures.items()]
-        if now.left is not None:
-            told.append(f"about {duration(now.left)} left")
+        told = [*now.said, *([] if now.left is None else [f"about {duration(now.left)} left"])]
         self.bars.update(self.parts[now.recipe], completed=now.step, total=now.total, told=", ".join(told))
 
 

@@ -202,3 +202,8 @@ class TeacherRecipe:
     """Top-1 on the test split, in [0, 1], below which the teacher's blocking verdict fails."""
     source: str = ""
     """Where the values come from; not part of the recipe digest."""
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """What the recipe digest says of memory: channels last in bf16, whose bits changed by it; else nothing."""
+        return {"layout": "channels_last"} if self.precision == "bf16" else {}

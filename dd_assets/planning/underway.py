@@ -44,15 +44,19 @@ class Underway:
     holder: str = ""
     """Host and process, where somebody else was asked."""
 
+    @property
+    def said(self) -> list[str]:
+        """The figures in words, such as 'test accuracy 0.64'."""
+        return [f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items()]
+
     def __str__(self) -> str:
         """Such as 'teacher cifar10: 3 of 16, loss 1.03, 14 min so far, about 61 min left'."""
         if not self.total:
             return f"{self.label}: no step told yet"
-        figures = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items()]
         times = [f"{duration(self.seconds)} so far"]
         if self.left is not None and self.step < self.total:
             times.append(f"about {duration(self.left)} left")
-        return f"{self.label}: {', '.join([f'{self.step} of {self.total}', *figures, *times])}"
+        return f"{self.label}: {', '.join([f'{self.step} of {self.total}', *self.said, *times])}"
 
 
 @dataclass

@@ -42,6 +42,7 @@ def plan(chosen: Setting, dataset: Manifest, overrides: Mapping[str, Any]) -> Un
         version=kind_of("surrogate").version,
         parameters={
             **parameters,
+            **recipe.layout,
             "classes": list(chosen.classes),
             "normalisation": chosen.normalisation,
             "channels": chosen.channels,

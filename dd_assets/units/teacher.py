@@ -41,9 +41,7 @@ def plan(
     parameters = plain(recipe)
     parameters.pop("source")
     inputs = {"dataset": dataset.content}
-    if recipe.precision == "bf16":
-        # Bits differ from those of bf16 teachers before, which had the other layout.
-        parameters["layout"] = "channels_last"
+    parameters |= recipe.layout
     if choice.weights:
         parameters = {"imported": True, "accuracy_floor": recipe.accuracy_floor}
         inputs["weights"] = _weights_digest(raw, choice.weights)

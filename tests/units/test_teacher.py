@@ -20,6 +20,7 @@ from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
 from dd_assets.models.pixels import normalised
 from dd_assets.models.registry import TeacherRecipe
+from dd_assets.models.surrogates import SurrogateRecipe
 from dd_assets.planning.checkpoints import StoreCheckpoints, area_of
 from dd_assets.planning.engine import Engine, Work
 from dd_assets.planning.unit import Product, Unit
@@ -144,3 +145,10 @@ def test_a_refused_teacher_that_is_discarded_is_trained_anew(
     monkeypatch.setenv("DD_STORE", store.root)
     assert CliRunner().invoke(main, ["discard", unit.digest]).exit_code == 0
     assert area.load() is None
+
+
+def test_bf16_recipes_say_their_layout_and_others_keep_their_digests() -> None:
+    """Of surrogates too: both are trained by the same loop."""
+    for kind, more in ((TeacherRecipe, {}), (SurrogateRecipe, {"architecture": "convnet3_w128"})):
+        assert kind(epochs=2, precision="bf16", **more).layout == {"layout": "channels_last"}
+        assert kind(epochs=2, **more).layout == {}
