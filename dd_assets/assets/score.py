@@ -26,6 +26,7 @@ def build() -> list[dg.AssetsDefinition]:
 
 
 def _describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> Mapping[str, Any]:
+    from dd_assets.report.accuracy_curve import accuracy_curve
     from dd_assets.report.pictures import curve_svg
 
     modes = {key.split("/")[0] for key in manifests}
@@ -41,13 +42,10 @@ def _describe(engine: Engine, cell: Cell, manifests: Mapping[str, Manifest]) -> 
         shown[f"train_accuracy_{mode}_mean"] = train
         shown[f"train_test_gap_{mode}"] = train - shown[f"accuracy_{mode}_mean"]
         shown[f"best_in_window_{mode}_mean"] = statistics.mean(m.summary["best_accuracy"] for m in chosen)
-        points = chosen[0].summary
-        curves = [manifest.summary["accuracy_curve"] for manifest in chosen]
-        mean = [statistics.mean(values) for values in zip(*curves, strict=True)]
-        series[mode] = ([epoch + 1 for epoch in points["evaluated_epochs"]], mean)
+        series[mode] = accuracy_curve(chosen)
     rows = [dg.TableRecord({"training": key, "seconds": m.seconds, **_figures(m)}) for key, m in manifests.items()]
     student = next(iter(manifests.values())).recipe["parameters"]["architecture"]
-    picture = curve_svg(series, "Test accuracy in the evaluation window", "epoch", "accuracy")
+    picture = curve_svg(series, "Test accuracy", "epoch", "accuracy")
     encoded = base64.b64encode(picture.encode()).decode()
     return {
         **shown,

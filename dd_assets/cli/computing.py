@@ -155,7 +155,7 @@ def discard(recipes: tuple[str, ...]) -> None:
         manifest = store.lookup(digest)
         if manifest is not None:
             store.discard(manifest)
-            StoreCheckpoints(store, area_of(manifest.unit())).clear()
+            StoreCheckpoints(store, area_of(manifest.recipe)).clear()
             click.echo(f"discarded {manifest.label or manifest.recipe['unit']} ({digest[:12]})")
 
 

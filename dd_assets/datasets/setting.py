@@ -84,6 +84,10 @@ class Setting:
     labels: tuple[LabelMode, ...] = ("soft", "hard")
     trainings: int = 3
     """Students of a cell at least, one per draw first; 1 or 2 are exact, and verdicts between methods need five."""
+    draws: int = 0
+    """Image sets of a method whose draws differ; 0: as many as the method declares."""
+    first_seed: int = 0
+    """Of the students. One of the teacher's architecture and seed begins with the teacher's own initial weights."""
     protocol: Protocol
 
     def student(self, name: str) -> str:

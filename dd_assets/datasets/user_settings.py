@@ -56,6 +56,8 @@ FIELDS = (
     "students",
     "labels",
     "trainings",
+    "draws",
+    "first_seed",
     "views",
     "protocol",
 )
@@ -187,6 +189,8 @@ def as_fields(entry: Setting) -> dict[str, Any]:
         "students": list(entry.students),
         "labels": list(entry.labels),
         "trainings": entry.trainings,
+        "draws": entry.draws,
+        "first_seed": entry.first_seed,
         "views": entry.protocol.views.preset,
         "protocol": protocol,
     }
@@ -223,6 +227,8 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         students=tuple(str(student) for student in _listed(where, "students", fields["students"])),
         labels=tuple(_listed(where, "labels", fields.get("labels", ("soft", "hard")))),
         trainings=_whole(where, "trainings", fields.get("trainings", 3), 1, 1000),
+        draws=_whole(where, "draws", fields.get("draws", 0), 0, 1000),
+        first_seed=_whole(where, "first_seed", fields.get("first_seed", 0), 0, 2**31),
         protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
     )
     if chosen.priors not in PRIOR_SOURCES:

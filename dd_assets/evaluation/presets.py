@@ -139,8 +139,7 @@ _OWN = (
     _paper(
         "rded",
         "LINs-lab/RDED 3f6453d, argument.py and scripts; RD3 Table 10",
-        {**_RDED, "rates": "rded"},
-        "its doubled update of batch norm",
+        {**_RDED, "rates": "rded", "batch_norm_updates": 2},
         by_ipc=_RDED_BATCHES,
         by_data=_RDED_SMALL,
     ),

@@ -121,8 +121,16 @@ class Protocol:
     ema: float = later(0.0)
     """Above 0 the test accuracy is that of the parameters' moving average with this decay per step, batch norm's
     buffers the live ones (EDC: .99)."""
+    batch_norm_updates: int = later(1)
+    """How often a batch moves the student's running statistics. 2: RDED's loop, which runs the same batch through the
+    student once more for a printed accuracy; with momentum m that is one update with 1 - (1 - m)^2."""
+    curve_step: int = later(0)
+    """Above 0 every so many epochs before the window are tested too, on `curve_images` images: a curve to look at."""
+    curve_images: int = later(0)
+    """How many of the test images; a seeded sample, equal for all trainings of a dataset."""
 
     def __post_init__(self) -> None:
+        self._check_looks()
         for name, choices in _choices().items():
             if getattr(self, name) not in choices:
                 raise UnknownNameError.of(f"{name} of the protocol", str(getattr(self, name)), choices)
@@ -156,6 +164,20 @@ class Protocol:
             raise InputError(
                 f"protocol: dkd_warmup={self.dkd_warmup}, ema={self.ema}, temperature={self.temperature}",
                 "use 1 epoch or more, a decay in [0, 1), a temperature above 0",
+            )
+
+    def _check_looks(self) -> None:
+        """Raise InputError for batch norm or a curve that cannot be."""
+        if self.batch_norm_updates < 1 or min(self.curve_step, self.curve_images) < 0:
+            raise InputError(
+                f"protocol: batch_norm_updates={self.batch_norm_updates}, curve_step={self.curve_step},"
+                f" curve_images={self.curve_images}",
+                "a batch is seen once or more, and neither number of a curve is negative",
+            )
+        if bool(self.curve_step) != bool(self.curve_images):
+            raise InputError(
+                f"protocol: curve_step={self.curve_step}, curve_images={self.curve_images}",
+                "a curve has both, and none has neither",
             )
 
     @property
@@ -231,6 +253,11 @@ class Protocol:
         start = self.epochs * (1 - self.window)
         chosen = [e for e in range(self.epochs) if e >= start and e % self.window_step == self.window_step - 1]
         return sorted({*chosen, self.epochs - 1})
+
+    def curve_epochs(self) -> list[int]:
+        """Zero-based epochs before the window after which a sample of the test images is looked at; [] without."""
+        first = self.evaluated_epochs()[0]
+        return [e for e in range(first) if self.curve_step and e % self.curve_step == self.curve_step - 1]
 
 
 STUDENT_RATES = {

@@ -4,8 +4,8 @@ Belongs here: the training loop, when it evaluates, resume. Does not belong: bui
 what a training is given (given.py), views (views.py), labels (labels.py, labellers.py), the optimiser's rules
 (optimiser.py), time measurement.
 
-Source: RD3 Tables 8 and 9 and section 4.4; LINs-lab/RDED 3f6453d, validation/main.py, without its second forward per
-step (made there for a printed accuracy, it updates the batch-norm statistics twice).
+Source: RD3 Tables 8 and 9 and section 4.4; LINs-lab/RDED 3f6453d, validation/main.py. Its second forward per step, made
+there for a printed accuracy, is not made; what it does to batch norm is `Protocol.batch_norm_updates`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.strong_views import strong_views
 from dd_assets.evaluation.views import SPAN_PIXELS, ViewSchedule, epoch_spans, render, span_geometry
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
-from dd_assets.randomness import words
+from dd_assets.randomness import permutation, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,10 @@ class StudentScore:
     """float64 (epochs,), share of views whose prediction is the base image's label, from the training forward."""
     correct: np.ndarray
     """bool, one per test image, after the last epoch."""
+    early_epochs: list[int]
+    """Epochs before the window after which a sample of the test images was looked at."""
+    early_curve: np.ndarray
+    """float64, the sample's accuracy after each of them."""
     steps: int
 
 
@@ -67,12 +71,15 @@ class _Run:
         self.weights = None if training.weights is None else _mean_one(training.weights).to(device)
         if training.labeller is not None:
             training.labeller.to(device)
+        repeat_updates(self.model, protocol.batch_norm_updates)
         self.optimiser = student_optimiser(self.model, protocol)
         self.average = Average(self.model, protocol.ema)
         self.sources = epoch_sources(protocol, training.view_seed)
         self.layer_seeds = words(protocol.epochs, training.view_seed, "layers")
         self.epoch = 0
-        self.evaluated = protocol.evaluated_epochs()
+        self.evaluated, self.early = protocol.evaluated_epochs(), protocol.curve_epochs()
+        self.sample = torch.from_numpy(curve_sample(len(self.test_labels), protocol.curve_images)).to(device)
+        self.early_accuracy = np.full(len(self.early), np.nan)
         self.loss = torch.zeros(protocol.epochs, device=device)
         self.hits = torch.zeros(protocol.epochs, device=device)
         self.accuracy = np.full(len(self.evaluated), np.nan)
@@ -93,6 +100,7 @@ class _Run:
         """Write a checkpoint after `self.epoch` complete epochs."""
         state = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._tensors()}
         state["curve/accuracy"], state["epoch"] = self.accuracy.copy(), np.array(self.epoch)
+        state |= {"curve/early": self.early_accuracy.copy()} if self.early else {}
         self.training.checkpoints.save(state)
 
     def restore(self) -> None:
@@ -105,6 +113,8 @@ class _Run:
             for name, tensor in self._tensors():
                 tensor.copy_(torch.from_numpy(np.asarray(state[name])))
         self.accuracy, self.epoch = np.array(state["curve/accuracy"]), int(state["epoch"])
+        if self.early:
+            self.early_accuracy = np.array(state["curve/early"])
 
     def targets(self, span: range) -> Tensor | None:
         """Stored logits of the span on the device, float32 (V, classes); None for hard or online labels."""
@@ -226,17 +236,38 @@ class _Run:
         """Evaluate where the protocol says so, report about 50 times, checkpoint about 10 times."""
         training, epochs = self.training, self.training.protocol.epochs
         if self.epoch in self.evaluated:
-            precision = training.protocol.precision
-            with self.average.applied():
-                hits = evaluate(self.model, self.test_images, self.test_labels, training.normalisation, precision)
-            self.correct = hits.cpu().numpy()
+            self.correct = self.tested(self.test_images, self.test_labels)
             self.accuracy[self.evaluated.index(self.epoch)] = self.correct.mean()
+        elif self.epoch in self.early:
+            hits = self.tested(self.test_images[self.sample], self.test_labels[self.sample])
+            self.early_accuracy[self.early.index(self.epoch)] = hits.mean()
         done = self.epoch + 1
         if done % math.ceil(epochs / 50) == 0 or done == epochs:
             training.progress(done, epochs, loss=float(self.loss[self.epoch]) / len(self.images))
         self.epoch = done
         if done % math.ceil(epochs / 10) == 0 and done < epochs:
             self.save()
+
+    def tested(self, images: Tensor, labels: Tensor) -> np.ndarray:
+        """Whether the student, or its moving average, is right about each of these prepared test images, bool."""
+        training = self.training
+        with self.average.applied():
+            hits = evaluate(self.model, images, labels, training.normalisation, training.protocol.precision)
+        return hits.cpu().numpy()
+
+
+def curve_sample(count: int, wanted: int) -> np.ndarray:
+    """Rows of the test images that curves are drawn with, int64 ascending; all of them if there are no more."""
+    return np.sort(permutation(count, 0, "curve")[:wanted])
+
+
+def repeat_updates(model: nn.Module, updates: int) -> None:
+    """Let every batch move the running statistics `updates` times: the same batch, hence one update in closed form."""
+    if updates == 1:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+            module.momentum = 1 - (1 - module.momentum) ** updates
 
 
 def _mean_one(weights: np.ndarray) -> Tensor:
@@ -297,5 +328,7 @@ def train_student(
         loss_curve=run.loss.double().cpu().numpy() / count,
         train_accuracy_curve=run.hits.double().cpu().numpy() / count,
         correct=run.correct,
+        early_epochs=run.early,
+        early_curve=run.early_accuracy,
         steps=protocol.epochs * -(-count // training.batch),
     )

@@ -7,9 +7,10 @@ training loops (training.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from dd_assets.errors import UnknownNameError
+from dd_assets.later import later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ def architecture(name: str) -> Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
-    """How a teacher is trained: SGD with Nesterov off, cosine to 0 with linear warm-up, last epoch kept."""
+    """How a teacher is trained: SGD with Nesterov off, a linear warm-up, last epoch kept."""
 
     epochs: int
     batch: int = 128
@@ -202,6 +203,15 @@ class TeacherRecipe:
     """Top-1 on the test split, in [0, 1], below which the teacher's blocking verdict fails."""
     source: str = ""
     """Where the values come from; not part of the recipe digest."""
+    schedule: Literal["cosine", "constant"] = later("cosine")
+    """Of the rate after the warm-up: a cosine to 0, or the peak to the end (G-VBSM's and EDC's weak teachers)."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(TeacherRecipe)
+        for name in ("precision", "schedule"):
+            value, known = getattr(self, name), get_args(hints[name])
+            if value not in known:
+                raise UnknownNameError.of(f"{name} of a teacher's recipe", value, known)
 
     @property
     def layout(self) -> dict[str, str]:

@@ -56,10 +56,15 @@ def top1(
     return float(correct.mean()), correct
 
 
-def learning_rate_at(step: int, steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate for a zero-based step: a linear ramp that ends at `peak`, then a cosine towards 0 (never reached)."""
+def learning_rate_at(step: int, steps: int, warmup_steps: int, peak: float, schedule: str = "cosine") -> float:
+    """The rate for a zero-based step: a linear ramp that ends at `peak`, then a cosine towards 0 (never reached).
+
+    schedule "constant": `peak` after the ramp.
+    """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
+    if schedule == "constant":
+        return peak
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps)))
 
 
@@ -147,7 +152,7 @@ def train_teacher(
     progress: Progress = silent,
     checkpoints: Checkpoints | None = None,
 ) -> TeacherResult:
-    """Train `model` in place by `recipe` (SGD, cosine per step, crop and mirror) and keep the last epoch.
+    """Train `model` in place by `recipe` (SGD, rate per step, crop and mirror) and keep the last epoch.
 
     Order, crops and mirrors come from (seed, "teacher", stream, epoch). After every epoch the whole state goes to
     `checkpoints`, so that a training that goes on from there ends bit-identically to an undisturbed one.
@@ -205,6 +210,7 @@ def _train_epoch(
             recipe.epochs * len(batches),
             recipe.warmup_epochs * len(batches),
             recipe.learning_rate,
+            recipe.schedule,
         )
         for group in optimiser.param_groups:
             group["lr"] = rate

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dd_assets.lazy import np
 from dd_assets.planning.digests import text_digest
-from dd_assets.planning.unit import Unit
 from dd_resources.store import ArtefactStore
 
 JUDGED_BY = ("accuracy_floor",)
@@ -21,17 +21,13 @@ SPENT = "spent"
 """What a checkpoint cost, beside the unit's own arrays: wall and CPU seconds."""
 
 
-def area_of(unit: Unit) -> str:
+def area_of(recipe: Mapping[str, Any]) -> str:
     """The digest under which a unit's resumable state lies: its recipe's, but for the parameters it is judged by.
 
     A teacher that missed its floor is trained already under a lower one.
     """
-    parameters = unit.recipe["parameters"]
-    if not any(name in parameters for name in JUDGED_BY):
-        return unit.digest
-    return text_digest(
-        {**unit.recipe, "parameters": {name: value for name, value in parameters.items() if name not in JUDGED_BY}}
-    )
+    kept = {name: value for name, value in recipe["parameters"].items() if name not in JUDGED_BY}
+    return text_digest({**recipe, "parameters": kept})
 
 
 @dataclass

@@ -111,7 +111,7 @@ def _distilled(name: str, tuned: Setting, source: Manifest, member: Manifest, en
     start = chosen.images_of(parameters)
     if start:
         given["initial"] = _distilled(start, tuned, source, member, engine)
-    first_draw = images.plan(chosen, tuned, facts, PRIOR_IPC, [given] * chosen.draws, parameters)[0]
+    first_draw = images.plan(chosen, tuned, facts, PRIOR_IPC, [given], parameters)[0]
     shards = engine.run(first_draw)
     for shard in shards:
         shard.require_usable()

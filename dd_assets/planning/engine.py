@@ -97,7 +97,9 @@ class Work:
     @property
     def checkpoints(self) -> Checkpoints:
         """This unit's private resumable state."""
-        return StoreCheckpoints(self.store, area_of(self.unit), self.meter) if self.resumable else NoCheckpoints()
+        return (
+            StoreCheckpoints(self.store, area_of(self.unit.recipe), self.meter) if self.resumable else NoCheckpoints()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +129,12 @@ def execute(task: Task) -> tuple[Manifest, bool] | None:
         return found, False
     if not task.leases:
         return _compute_and_commit(task), True
-    # The sources are what gc must keep while this unit, which has no manifest yet, is being computed.
-    facts = {"label": label_of(task.unit), "sources": sorted(task.unit.sources.values())}
+    # Sources and work area are what gc must keep while this unit, which has no manifest yet, is being computed.
+    facts = {
+        "label": label_of(task.unit),
+        "sources": sorted(task.unit.sources.values()),
+        "area": area_of(task.unit.recipe),
+    }
     lease = acquire(task.store, task.unit.digest, dead=task.dead_lease, facts=facts, seconds=task.lease_seconds)
     if lease is None:
         return None
@@ -168,7 +174,7 @@ def _compute_and_commit(task: Task, lease: Lease | None = None) -> Manifest:
             **environment(),
         },
     )
-    area = area_of(task.unit)
+    area = area_of(task.unit.recipe)
     refused = any(verdict.blocking and not verdict.passed for verdict in product.verdicts)
     if area == task.unit.digest or not refused:
         StoreCheckpoints(task.store, area).clear()

@@ -45,10 +45,9 @@ def collect(
     now = time.time()
     limit = now - younger_than_days * DAY
     live = _live_recipes(store, lease_seconds)
+    leased = [lease_facts(store, recipe) for recipe in live]
     kept = _Reachable(store)
-    kept.add(
-        _referenced(store), _pinned(store), live, *(lease_facts(store, recipe).get("sources", ()) for recipe in live)
-    )
+    kept.add(_referenced(store), _pinned(store), live, *(facts.get("sources", ()) for facts in leased))
     manifests = [entry for entry in store.entries("manifests") if not _is_temporary(entry)]
     kept.add(_recipe_of(entry) for entry in manifests if entry.modified >= limit)
     unreachable = [entry for entry in manifests if _recipe_of(entry) not in kept.recipes]
@@ -57,7 +56,7 @@ def collect(
         *(_removal(entry, "manifest that nothing reaches") for entry in unreachable),
         *others,
         *_payloads(store, kept, limit, frozen=bool(live)),
-        *_work(store, limit, live),
+        *_work(store, limit, live | {facts.get("area", "") for facts in leased}),
         *_leftovers(store, limit),
     ]
     if not dry_run:

@@ -65,7 +65,9 @@ def _compared(parameters: Any, facts: Facts) -> list[int]:
     return [min(most, count) for count in facts.train_counts] if most else []
 
 
-def sampling_seconds(method: Method, parameters: Any, facts: Facts, ipc: int, samples: Manifest | None) -> float | None:
+def sampling_seconds(
+    method: Method, parameters: Any, facts: Facts, ipc: int, samples: Manifest | None, draws: int
+) -> float | None:
     """Seconds of all images of a cell on the device that drew the generator's samples, or None without them.
 
     Every step is taken for a guided one where the method guides by gradients, and every start for noise, so that this
@@ -77,7 +79,7 @@ def sampling_seconds(method: Method, parameters: Any, facts: Facts, ipc: int, sa
     step = samples.seconds / samples.summary["rows"] / SAMPLE_STEPS
     if compared:
         # A pair of losses is the two passes of one guided step.
-        return float(method.draws * sum(compared) * parameters.pairs * step)
+        return float(draws * sum(compared) * parameters.pairs * step)
     each = steps * (GRADIENT_PASSES if method.through else 1) * getattr(parameters, "candidates", 1)
     each += getattr(parameters, "refine", 0) * (GRADIENT_PASSES - 1) / 2
-    return method.draws * ipc * len(facts.classes) * each * step
+    return draws * ipc * len(facts.classes) * each * step

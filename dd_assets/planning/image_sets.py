@@ -37,7 +37,7 @@ def image_assets(method: Method) -> tuple[str, ...]:
 
 
 def image_inputs(
-    method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine
+    method: Method, parameters: Any, facts: Facts, inputs: Mapping[str, Reference], engine: Engine, draws: int
 ) -> list[dict[str, Manifest]]:
     """Input name to manifest, per draw; a draw starts from the draw of the same number of the images it starts from."""
     needs, wanted = method.needs, {}
@@ -61,15 +61,15 @@ def image_inputs(
     wanted |= generation_inputs(method, parameters, inputs, engine)
     start = method.images_of(parameters)
     if start is None:
-        return [wanted] * method.draws
+        return [wanted] * draws
     asset = f"{start}/synthetic_images"
     if asset not in inputs:
         raise InputError(
             f"{method.name} does not start from {start} in any recipe, so the graph has no such edge",
             f"init can be one of {', '.join([*OWN_STARTS, *starts_of(method)])} here; a recipe adds others",
         )
-    draws = len(inputs[asset].units)
-    return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % draws}")} for draw in range(method.draws)]
+    starts = len(inputs[asset].units)
+    return [{**wanted, "initial": usable(engine, inputs[asset], f"draw{draw % starts}")} for draw in range(draws)]
 
 
 def resolve_images(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -92,14 +92,14 @@ def made_sets(
     facts: Facts,
     inputs: Mapping[str, Reference],
     engine: Engine,
-    draws: int | None = None,
+    draws: int,
 ) -> dict[str, Manifest]:
-    """The image sets of a cell that can apply: of its first `draws` draws, by default of all.
+    """The image sets of a cell that can apply, of its first `draws` draws.
 
     Raises InputError where a missing shard would not fit into memory, VerdictError where a shard may not be used.
     """
-    given = image_inputs(method, parameters, facts, inputs, engine)
-    per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)[:draws]
+    given = image_inputs(method, parameters, facts, inputs, engine, draws)
+    per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)
     wanted = [unit for draw in per_draw for unit in draw]
     missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
     if missing:

@@ -31,6 +31,7 @@ from dd_assets.planning.generators import (
 )
 from dd_assets.planning.graph import Cell, Stage, stage, stages
 from dd_assets.planning.influence import INFLUENCE
+from dd_assets.planning.scoring import scored_draws
 from dd_assets.planning.unit import Manifest, Reference, Unit, require_usable
 from dd_assets.units import dataset
 from dd_assets.units.surrogate import without_surrogate
@@ -218,10 +219,11 @@ class Planner:
         chosen = method(stage.tags["dd/method"])
         parameters = declared_parameters(chosen, cell.setting)
         samples = self._samples(chosen, parameters, cell)
-        seconds = sampling_seconds(chosen, parameters, described, cell.ipc, samples)
+        draws = scored_draws(chosen, cell.setting)
+        seconds = sampling_seconds(chosen, parameters, described, cell.ipc, samples, draws)
         if samples is None or seconds is None:
             return None
-        images = chosen.draws * cell.ipc * len(described.classes)
+        images = draws * cell.ipc * len(described.classes)
         return seconds, samples.total_bytes / samples.summary["rows"] * images
 
     def _facts(self, cell: Cell) -> Facts | None:

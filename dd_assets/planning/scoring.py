@@ -21,14 +21,24 @@ FIRST_LOOK = 2
 """A setting with at most so many trainings wants that many, also of a method with more draws."""
 
 
+def draws_of(method: Method, chosen: Setting) -> int:
+    """How many image sets a method makes: the setting's number if it states one and the method's draws differ."""
+    return chosen.draws or method.draws if method.draws > 1 else 1
+
+
 def trainings(method: Method, chosen: Setting) -> list[tuple[int, int]]:
     """(draw, seed) pairs of a cell: one student per draw, at least as many as the setting asks for.
 
     A setting that asks for one or two gets one or two, of the first draws: a first look, to which more can be added.
     """
     asked = chosen.trainings
-    count = asked if asked <= FIRST_LOOK else max(asked, method.draws)
-    return [(seed % method.draws, seed) for seed in range(count)]
+    return pairs(method, chosen, asked if asked <= FIRST_LOOK else max(asked, draws_of(method, chosen)))
+
+
+def pairs(method: Method, chosen: Setting, count: int) -> list[tuple[int, int]]:
+    """The first `count` (draw, seed) pairs of a method in a setting; draws take turns."""
+    draws = draws_of(method, chosen)
+    return [(number % draws, chosen.first_seed + number) for number in range(count)]
 
 
 def scored_draws(method: Method, chosen: Setting) -> int:

@@ -24,7 +24,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generation import ungenerated
 from dd_assets.planning.graph import stages
 from dd_assets.planning.image_sets import image_assets, made_sets
-from dd_assets.planning.scoring import labellers, protocol_for, trainings
+from dd_assets.planning.scoring import draws_of, labellers, pairs, protocol_for, trainings
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.sweeps.halving import Trial
 from dd_assets.units import dataset, labels, training
@@ -52,7 +52,7 @@ class Bench:
     _inputs: dict[str, Reference] = field(default_factory=dict)
 
     def attempt(self, candidate: Candidate, students: int) -> Trial | str:
-        """The trial of that many students, seeds 0 upwards; the reason where the cell cannot apply or is refused."""
+        """The trial of that many students; the reason where the cell cannot apply or is refused."""
         cell = Cell(setting=self.chosen, ipc=self.ipc)
         method = candidate.method
         stated = declared_parameters(method, self.chosen)
@@ -62,7 +62,7 @@ class Bench:
             reason = method.reason_against(parameters, facts, self.ipc)
             if reason:
                 return reason
-            sets = self._images(cell, method, parameters, facts, min(students, method.draws))
+            sets = self._images(cell, method, parameters, facts, min(students, draws_of(method, self.chosen)))
             made = self._students(cell, method, sets, students)
         except REFUSALS as error:
             return str(error)
@@ -97,23 +97,23 @@ class Bench:
     def _students(self, cell: Cell, method: Method, sets: Mapping[str, Manifest], students: int) -> dict[str, Manifest]:
         protocol = protocol_for(cell, self.student, cell.setting.protocol, self.mode)
         source = usable(self.engine, self._resolved("dataset", cell), "dataset")
-        pairs = [(seed % method.draws, seed) for seed in range(students)]
-        given = {seed: {"images": sets[f"draw{draw}"], "dataset": source} for draw, seed in pairs}
+        chosen = pairs(method, cell.setting, students)
+        given = {seed: {"images": sets[f"draw{draw}"], "dataset": source} for draw, seed in chosen}
         made: dict[str, Manifest] = {}
         where = f"sweep {method.name} {cell.partition}"
         if self.mode == "soft":
             networks = {name.split("/")[0] for name in labels.labeller_inputs(protocol.labelling)}
             behind = labellers(protocol, {name: self._resolved(name, cell) for name in networks}, self.engine)
-            tables = [labels.plan(cell.setting, sets[f"draw{d}"], behind, protocol, s, where) for d, s in pairs]
-            for (_, seed), table in zip(pairs, self.engine.run(tables), strict=True):
+            tables = [labels.plan(cell.setting, sets[f"draw{d}"], behind, protocol, s, where) for d, s in chosen]
+            for (_, seed), table in zip(chosen, self.engine.run(tables), strict=True):
                 table.require_usable()
                 made[f"labels{seed}"] = given[seed]["labels"] = table
                 if protocol.label_storage == "online":
                     given[seed] |= behind
         units: list[Unit] = [
-            training.plan(cell.setting, self.student, protocol, seed, given[seed], where) for _, seed in pairs
+            training.plan(cell.setting, self.student, protocol, seed, given[seed], where) for _, seed in chosen
         ]
-        return made | {f"training{seed}": m for (_, seed), m in zip(pairs, self.engine.run(units), strict=True)}
+        return made | {f"training{seed}": m for (_, seed), m in zip(chosen, self.engine.run(units), strict=True)}
 
     def _keep(self, candidate: Candidate, manifests: Mapping[str, Manifest]) -> None:
         """A reference, so that `gc` keeps what a sweep found."""

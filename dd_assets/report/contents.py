@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dd_assets.report.accuracy_curve import accuracy_curve
 from dd_assets.report.comparison import Comparison, compare
 from dd_assets.report.diversity import diversity_tables
 from dd_assets.report.leaderboard import leaderboard_rows, score_references
@@ -99,10 +100,8 @@ def _curves(store: ArtefactStore, namespace: str) -> list[dict[str, str]]:
             digests = [digest for key, digest in reference.units.items() if key.startswith(f"{mode}/")]
             found = [manifest for digest in digests if (manifest := store.lookup(digest)) is not None]
             if found:
-                epochs = [epoch + 1 for epoch in found[0].summary["evaluated_epochs"]]
-                curves = zip(*(m.summary["accuracy_curve"] for m in found), strict=True)
                 group = series.setdefault(f"{setting} · IPC {ipc} · {student} · {mode} labels", {})
-                group[method] = (epochs, [sum(values) / len(values) for values in curves])
+                group[method] = accuracy_curve(found)
     return [
         {"title": title, "svg": curve_svg(lines, title, "epoch", "test accuracy")} for title, lines in series.items()
     ]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.report.accuracy_curve import accuracy_curve
 from dd_assets.report.contents import Contents
 from dd_assets.report.pictures import curve_svg, data_uri
 from dd_assets.units.tables import read_columns
@@ -85,11 +86,9 @@ def _curves(store: ArtefactStore, row: Row, runs: Sequence[Manifest]) -> list[di
     series = [read_columns(store.read(manifest, CURVES)) for manifest in runs]
     train = np.mean([entry["train_accuracy"] for entry in series], axis=0)
     loss = np.mean([entry["loss"] for entry in series], axis=0)
-    test = np.mean([manifest.summary["accuracy_curve"] for manifest in runs], axis=0)
     epochs = np.arange(1, len(train) + 1)
-    measured = np.asarray(runs[0].summary["evaluated_epochs"]) + 1
     title = f"{row['student']}, {row['label']} labels, IPC {row['ipc']}"
-    accuracies = {"train, base label": (epochs, train), "test": (measured, test)}
+    accuracies: dict[str, tuple[Any, Any]] = {"train, base label": (epochs, train), "test": accuracy_curve(runs)}
     return [
         {"title": title, "svg": curve_svg(accuracies, title, "epoch", "accuracy")},
         {"title": f"{title}: loss", "svg": curve_svg({"loss": (epochs, loss)}, f"{title}: loss", "epoch", "loss")},

@@ -4,7 +4,8 @@ Belongs here: sums over a study's rows for every combination of views, soft-labe
 Does not belong: which readings there are (studies/*.yaml), the rows (studies.py).
 
 A reading is of the views and the epoch together, since a paper has one of each; soft and hard labels have a knob of
-their own beside them, and each takes its best. Nothing is chosen here: the smallest sum stands first.
+their own beside them, and each takes its best. Our own deviation in z is pooled over the variants of a cell: with each
+variant's own, the noisiest reading would fit best. Nothing is chosen here: the smallest sum stands first.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def readings_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
         for number, ipc in enumerate(sizes, 1):
             found = []
             for soft, hard in _pairs(study):
-                cells = [own.get((size, name)) for size in sizes[:number] for name in (soft, hard)]
-                for epoch, (mean, spread) in EPOCHS.items():
-                    gaps = [_gap(cell, mean, spread) for cell in cells]
+                keys = [(size, name) for size in sizes[:number] for name in (soft, hard)]
+                for epoch in EPOCHS:
+                    gaps = [_gap(study, own, key, epoch) for key in keys]
                     known = [gap for gap in gaps if gap is not None]
                     if len(known) == len(gaps):
                         sums = {
@@ -44,8 +45,8 @@ def readings_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
     return ScoreTable(
         title="How well each reading fits",
         note="Sum of z² over the cells up to this IPC, z = difference / sqrt(both variances); root mean square of the "
-        "differences in points of accuracy; the z furthest from 0. A wide spread of our own runs makes z small: look "
-        "at both.",
+        "differences in points of accuracy; the z furthest from 0. Our variance is pooled over the variants of a label "
+        "mode at an IPC, since a reading must not fit for its noise.",
         columns={
             "soft": "soft labels",
             "hard": "hard labels",
@@ -81,10 +82,17 @@ def _views(variant: Variant) -> tuple[str, Mapping[str, Any]]:
     return variant.preset, variant.protocol.get("views", {})
 
 
-def _gap(row: Row | None, mean: str, spread: str) -> tuple[float, float] | None:
+def _gap(
+    study: Study, cells: Mapping[tuple[int, str], Row], key: tuple[int, str], epoch: str
+) -> tuple[float, float] | None:
     """(points of accuracy, z) of a cell against the paper, or None where it is not there or has no spread."""
+    mean, spread = EPOCHS[epoch]
+    row = cells.get(key)
     if row is None or row["published_std"] is None or row.get(spread) is None:
         return None
-    deviation = math.hypot(row[spread], row["published_std"])
+    alike = [name for name, variant in study.variants.items() if variant.label == study.variants[key[1]].label]
+    peers = [cells.get((key[0], name)) for name in alike]
+    squares = [peer[spread] ** 2 for peer in peers if peer is not None and peer.get(spread) is not None]
+    deviation = math.sqrt(sum(squares) / len(squares) + row["published_std"] ** 2)
     difference = row[mean] - row["published_mean"]
     return (100 * difference, difference / deviation) if deviation else None

@@ -74,7 +74,7 @@ def plan(
             )
             for first, last in bounds
         ]
-        for draw in range(method.draws)
+        for draw in range(len(inputs))
     ]
 
 

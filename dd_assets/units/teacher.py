@@ -127,7 +127,7 @@ def compute(unit: Unit, work: Work) -> Product:
             model,
             train,
             test,
-            TeacherRecipe(**{name: facts[name] for name in names}),
+            TeacherRecipe(**{name: facts[name] for name in names if name in facts}),
             normalisation,
             unit.seed or 0,
             device=work.device,

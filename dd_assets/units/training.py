@@ -104,9 +104,17 @@ def compute(unit: Unit, work: Work) -> Product:
     }
     if protocol.sample_weights == "column":
         summary["weighted"] = weights is not None
+    if score.early_epochs:
+        summary |= {
+            "early_epochs": [int(epoch) for epoch in score.early_epochs],
+            "early_curve": [float(value) for value in score.early_curve],
+            "early_images": min(protocol.curve_images, len(test)),
+        }
     hasher = ContentHasher("training").array("correct", score.correct)
     for name, values in curves.items():
         hasher.array(name, values)
+    if score.early_epochs:
+        hasher.array("early", np.asarray(score.early_curve, dtype=np.float64))
     columns = {
         "accuracy": np.array([summary["accuracy"]]),
         "best_accuracy": np.array([summary["best_accuracy"]]),

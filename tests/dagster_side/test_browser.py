@@ -128,4 +128,4 @@ def test_a_failed_verdict_says_what_is_wrong(view: Any, service: Service) -> Non
     assert service.end_of(run["runId"], 300) == "FAILURE"
     view.goto("/assets/teacher?view=checks")
     view.get_by_text("accuracy_above_floor", exact=True).first.click()
-    view.get_by_text("floor 100.00% (wrong class order or normalisation").first.wait_for()
+    view.get_by_text("floor 100.00% (train it for more epochs").first.wait_for()

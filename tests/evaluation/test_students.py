@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError
@@ -21,7 +21,7 @@ from dd_assets.evaluation.labels import compute_logits
 from dd_assets.evaluation.losses import soft_kl
 from dd_assets.evaluation.optimiser import learning_rate, student_optimiser, weight_groups
 from dd_assets.evaluation.protocol import Protocol
-from dd_assets.evaluation.students import StudentScore, train_student
+from dd_assets.evaluation.students import StudentScore, curve_sample, train_student
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import epoch_geometry
 from tests.evaluation.helpers import GREY, PLAIN, convnet, normalised, reference_views, two_tone
@@ -74,6 +74,8 @@ def soft_table(protocol: Protocol, train: ImageArrays) -> np.ndarray:
 
 def same(left: StudentScore, right: StudentScore) -> bool:
     curves = ("accuracy_curve", "loss_curve", "train_accuracy_curve", "correct")
+    if left.early_epochs and right.early_epochs:
+        curves = (*curves, "early_curve")
     return all(getattr(left, name).tobytes() == getattr(right, name).tobytes() for name in curves)
 
 
@@ -250,8 +252,72 @@ def test_evaluation_window() -> None:
     assert run(replace(HARD, epochs=3)).evaluated_epochs == [2]
 
 
+def test_a_curve_before_the_window_changes_nothing_else() -> None:
+    plain, everywhere = run(HARD), run(replace(HARD, window=1.0, window_step=5))
+    assert everywhere.evaluated_epochs == [4, 9, 14, 19]
+    whole, some = (run(replace(HARD, curve_step=5, curve_images=count)) for count in (1000, 15))
+    assert whole.early_epochs == some.early_epochs == [4, 9, 14]
+    assert whole.early_curve.tolist() == everywhere.accuracy_curve[:3].tolist()
+    # A sample of fifteen: fifteenths.
+    assert np.allclose(some.early_curve * 15, np.round(some.early_curve * 15))
+    assert same(whole, plain)
+    assert same(some, plain)
+    assert plain.early_epochs == []
+
+
+def test_the_sample_of_a_curve_is_fixed_and_of_different_images() -> None:
+    rows = curve_sample(10_000, 2000)
+    assert len(set(rows.tolist())) == 2000
+    assert rows.tolist() == curve_sample(10_000, 2000).tolist() == sorted(rows.tolist())
+    assert curve_sample(60, 2000).tolist() == list(range(60))
+
+
+class Twice(nn.Module):
+    """RDED's loop: a batch runs through the student once more in train mode, for a printed accuracy."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.network(inputs)
+        return self.network(inputs)
+
+
+def test_batch_norm_that_is_updated_twice_equals_a_second_forward() -> None:
+    network, again = convnet(1, 2), convnet(1, 2)
+    expected = run(HARD, Twice(network))
+    score = run(replace(HARD, batch_norm_updates=2), again)
+    once = convnet(1, 2)
+    run(HARD, once)
+    for name in ("1.running_mean", "1.running_var"):
+        theirs, ours = network.state_dict()[name], again.state_dict()[name]
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6), name
+        assert not torch.allclose(once.state_dict()[name], theirs, rtol=1e-4, atol=1e-6), name
+    # Training itself does not read the running statistics.
+    assert score.loss_curve.tobytes() == expected.loss_curve.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"batch_norm_updates": 0}, "once or more"),
+        ({"curve_step": -1, "curve_images": 10}, "neither number"),
+        ({"curve_step": 5}, "a curve has both"),
+        ({"curve_images": 5}, "a curve has both"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused(changes: dict[str, int], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        Protocol(views=RDED, **changes)
+
+
 @pytest.mark.parametrize("kills", [(1,), (5,), (9,), (1, 3)])
-@pytest.mark.parametrize("protocol", [HARD, SOFT], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    "protocol", [HARD, SOFT, replace(HARD, curve_step=3, curve_images=15)], ids=["hard", "soft", "curve"]
+)
 def test_a_resumed_training_ends_with_the_same_bits(protocol: Protocol, kills: tuple[int, ...]) -> None:
     """The student has dropout, so its random layers must resume too."""
     straight = convnet(1, 2, dropout=0.3)

@@ -18,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from dd_assets.errors import CorruptArtefactError, DDError
+from dd_assets.planning.checkpoints import area_of
 from dd_assets.planning.unit import Manifest
 from dd_resources.device_locks import lock_folder
 from dd_resources.leases import Watcher, lease_facts, leased_recipes
@@ -164,9 +165,10 @@ def unfinished(store: ArtefactStore, home: Path) -> list[str]:
     The lease of a killed process stays where its unit was committed just before; it is dead, and `gc` removes it.
     """
     done = manifests(store)
+    areas = {area_of(json.loads(manifest)["recipe"]) for manifest in done.values()}
     wrong = [f"lease of {recipe[:12]} is left" for recipe in leased_recipes(store) if recipe not in done]
     # A kill between the commit and the removal of the work area leaves it to `gc`, too.
-    wrong += [f"{path} is left" for path in store.list("work") if path.split("/")[1] not in done]
+    wrong += [f"{path} is left" for path in store.list("work") if path.split("/")[1] not in areas]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         live = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return wrong + [f"run {run.run_id[:8]} is still marked as {run.status.value}" for run in live]

@@ -6,16 +6,18 @@ Belongs here: training.py. Does not belong: checkpoints as files (test_checkpoin
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.models.architectures import build_model
 from dd_assets.models.registry import TeacherRecipe
 from dd_assets.models.training import _TrainingViews, _unpack, learning_rate_at, top1, train_teacher
+from dd_assets.planning.digests import plain
 from tests.models.digits import NORMALISATION, digits, teacher, trained
 from tests.models.interruption import Killed, MemoryCheckpoints
 
@@ -98,6 +100,22 @@ def test_warmup_ends_at_the_peak_and_the_cosine_stays_above_zero() -> None:
     assert rates[4] == 0.2
     assert rates[8] == pytest.approx(0.1)
     assert 0 < rates[-1] < 0.01
+    constant = [learning_rate_at(step, 12, 4, 0.2, "constant") for step in range(12)]
+    assert constant == pytest.approx([0.05, 0.1, 0.15, *[0.2] * 9])
+
+
+def test_a_recipe_with_a_constant_rate_trains_with_it() -> None:
+    constant = dataclasses.replace(SHORT, schedule="constant")
+    assert not torch.equal(_train().state["head.weight"], _train(recipe=constant).state["head.weight"])
+    # Recipes without a word on the schedule keep their digests.
+    assert "schedule" not in plain(SHORT)
+    assert plain(constant)["schedule"] == "constant"
+
+
+@pytest.mark.parametrize(("changes", "named"), [({"precision": "bf61"}, "bf16"), ({"schedule": "cosin"}, "cosine")])
+def test_a_recipe_names_what_it_can_have(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnknownNameError, match=named):
+        TeacherRecipe(epochs=1, **changes)
 
 
 def test_views_are_crops_of_the_zero_padded_image() -> None:

@@ -133,16 +133,18 @@ def test_a_live_lease_keeps_its_work_area_its_inputs_and_all_payloads(store: Art
     source = commit(store, "teacher")
     commit(store, "dropped")
     recipe = "a" * 64
-    store.replace(f"work/{recipe}/checkpoint", b"state")
-    lease = acquire(store, recipe, facts={"sources": [source.recipe_digest]}, seconds=0.3)
+    # A teacher's area is shared by recipes that differ in their floor, so that it has a name of its own.
+    for area in (recipe, "b" * 64, "c" * 64):
+        store.replace(f"work/{area}/checkpoint", b"state")
+    lease = acquire(store, recipe, facts={"sources": [source.recipe_digest], "area": "b" * 64}, seconds=0.3)
     assert lease is not None
     age(store)
     with lease:
         removed = collect(store, dry_run=False, lease_seconds=0.3)
-        assert [path.split("/")[0] for path, _, _ in removed] == ["manifests"]
+        assert [path.split("/")[0] for path, _, _ in removed] == ["manifests", "work"]
         assert names_left(store) == {"teacher"}
         assert len(store.list("payloads")) == 2
-        assert store.read_or_none(f"work/{recipe}/checkpoint") == b"state"
+        assert sorted(store.list("work")) == [f"work/{area}/checkpoint" for area in (recipe, "b" * 64)]
 
 
 def test_a_dead_lease_and_its_old_work_area_go(store: ArtefactStore, elsewhere: None) -> None:

@@ -76,8 +76,8 @@ def test_a_comparison_of_losses_asks_twice_per_candidate() -> None:
     assert (found.per_image, found.batch) == (LIVE * 2 * 10, 50)
     assert sampling_memory(ddps, replace(own, mipc=20), facts, 1, _samples()).batch == 20
     # Three draws of a thousand candidates of eight pairs, each as long as a guided step.
-    assert sampling_seconds(ddps, own, facts, 1, _samples()) == pytest.approx(3 * 1000 * 8 * 0.1)
-    assert sampling_seconds(ddps, own, facts, 10, _samples()) == pytest.approx(3 * 1000 * 8 * 0.1)
+    assert sampling_seconds(ddps, own, facts, 1, _samples(), ddps.draws) == pytest.approx(3 * 1000 * 8 * 0.1)
+    assert sampling_seconds(ddps, own, facts, 10, _samples(), ddps.draws) == pytest.approx(3 * 1000 * 8 * 0.1)
 
 
 def test_a_method_that_encodes_needs_a_pass_of_the_encoder() -> None:
@@ -97,13 +97,15 @@ def test_time_follows_steps_candidates_and_gradients() -> None:
     d4m, dap, cao2 = (method(name) for name in ("d4m", "dap", "cao2"))
     plain = d4m.recipe_for("digits").parameters
     # 20 samples of 50 steps in 100 s: .1 s per step.
-    assert sampling_seconds(d4m, plain, facts, 10, _samples()) == pytest.approx(100 * 50 * 0.1)
+    assert sampling_seconds(d4m, plain, facts, 10, _samples(), d4m.draws) == pytest.approx(100 * 50 * 0.1)
     guided = dap.recipe_for("digits").parameters
-    assert sampling_seconds(dap, guided, facts, 10, _samples()) == pytest.approx(100 * 50 * 4 * 0.1)
+    assert sampling_seconds(dap, guided, facts, 10, _samples(), dap.draws) == pytest.approx(100 * 50 * 4 * 0.1)
     chosen = cao2.recipe_for("digits").parameters
     # Four candidates each, and a hundred steps of refinement without classifier-free guidance's second half.
-    assert sampling_seconds(cao2, chosen, facts, 10, _samples()) == pytest.approx(100 * (4 * 50 + 150) * 0.1)
-    assert sampling_seconds(d4m, plain, facts, 10, None) is None
+    assert sampling_seconds(cao2, chosen, facts, 10, _samples(), cao2.draws) == pytest.approx(
+        100 * (4 * 50 + 150) * 0.1
+    )
+    assert sampling_seconds(d4m, plain, facts, 10, None, d4m.draws) is None
 
 
 MEASURED = """

@@ -59,6 +59,15 @@ def test_sums_are_over_soft_and_hard_labels_and_all_ipc_so_far() -> None:
     assert second == (10, "best", 4, pytest.approx(8.0), pytest.approx((2 / 4) ** 0.5), pytest.approx(2.0))
 
 
+def test_a_reading_does_not_fit_for_its_noise() -> None:
+    """The variance is the mean of the soft variants' (.003 and .005 squared: .000017), for both of them."""
+    rows = [row(1, SOFT, 0.260, 0.260), row(1, HARD, 0.164, 0.164)]
+    rows.append({**rows[0], "variant": "flip, T 30", "accuracy_std": 0.005})
+    sums = {(made["soft"], made["epoch"]): made["squares"] for made in readings_table(READINGS, rows).rows}
+    expected = 0.005**2 / (0.000017 + 0.004**2)
+    assert sums[SOFT, "last"] == sums["flip, T 30", "last"] == pytest.approx(expected)
+
+
 def test_a_reading_with_a_cell_missing_has_no_sum() -> None:
     rows = [
         row(1, SOFT, 0.26, 0.26),

@@ -137,10 +137,11 @@ def test_a_refused_teacher_that_is_discarded_is_trained_anew(
 ) -> None:
     parameters = {"accuracy_floor": 0.9, "epochs": 3}
     unit = Unit(name="teacher", version=1, parameters=parameters, inputs={})
-    assert area_of(unit) == area_of(replace(unit, parameters={**parameters, "accuracy_floor": 0.1})) != unit.digest
-    assert area_of(replace(unit, parameters={"epochs": 3})) == replace(unit, parameters={"epochs": 3}).digest
+    lower, other = (replace(unit, parameters=given) for given in ({**parameters, "accuracy_floor": 0.1}, {"epochs": 3}))
+    assert area_of(unit.recipe) == area_of(lower.recipe) != unit.digest
+    assert area_of(other.recipe) == other.digest
     store.commit(unit, Product(content="c", payloads={}), {})
-    area = StoreCheckpoints(store, area_of(unit))
+    area = StoreCheckpoints(store, area_of(unit.recipe))
     area.save({"weights": np.zeros(3)})
     monkeypatch.setenv("DD_STORE", store.root)
     assert CliRunner().invoke(main, ["discard", unit.digest]).exit_code == 0
