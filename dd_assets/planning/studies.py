@@ -252,7 +252,9 @@ def _read_for_images(cell: Cell, cells: Iterable[StudyCell]) -> set[str]:
 def _unread(study: Study, cell: Cell) -> frozenset[str]:
     """Of a stage's inputs those that no possible cell of a partition reads."""
     cells = possible(study, cell)
-    return frozenset((*_images(study), *FURTHER)) - _read_for_images(cell, cells) - _read_for_labels(cell, cells)
+    measured = {"teacher"} if study.scores == "priors" else set()
+    read = _read_for_images(cell, cells) | _read_for_labels(cell, cells) | measured
+    return frozenset((*_images(study), *FURTHER, "teacher")) - read
 
 
 def _methods(study: Study) -> list[Method]:
@@ -308,7 +310,7 @@ def _stage(study: Study) -> Stage:
         group=STUDIES,
         kinds=("pytorch",),
         tags={"dd/study": study.name},
-        skippable=(*further, *images),
+        skippable=("teacher", *further, *images),
         unread=lambda cell: _unread(study, cell),
         optional=images,
         blocked=lambda cell: _blocked(study, cell),

@@ -151,15 +151,15 @@ def test_a_variants_own_parameters_make_images_of_its_own(tiny: Tiny, shipped: r
         images[name] = training.sources["images"]
     assert images["declared"] == images["as declared"] != images["softer"]
     assert statuses(tiny, shipped) == ["done"] * 3
-    # Beside noise's own images the study reads what those are made from.
+    # Beside noise's own images the study reads what those are made from; no teacher, since all labels are hard.
     upstream = {asset for asset, _ in with_upstream([(ASSET, "tiny|1")])}
-    assert upstream == {"dataset", "teacher", "noise/synthetic_images", ASSET}
+    assert upstream == {"dataset", "noise/synthetic_images", ASSET}
 
 
 @pytest.mark.parametrize("text", [IMAGES.replace("  declared: {label: hard}\n", "")], indirect=True)
 def test_a_study_of_its_own_images_alone_does_without_the_methods(tiny: Tiny, shipped: registry.Study) -> None:
     upstream = {asset for asset, _ in with_upstream([(ASSET, "tiny|1")])}
-    assert upstream == {"dataset", "teacher", ASSET}
+    assert upstream == {"dataset", ASSET}
 
 
 def test_a_study_is_planned_like_any_asset_and_left_alone_unless_asked_for(tiny: Tiny, shipped: registry.Study) -> None:
