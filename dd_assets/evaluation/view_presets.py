@@ -2,7 +2,7 @@
 
 Belongs here: the knobs of a view and their named presets; light, no torch. Does not belong: making views (views.py).
 
-Source: RD3 paper, section 4.4; LINs-lab/RDED 3f6453d, validation/main.py and validation/utils.py.
+Source: RD3 paper, section 3.2, Table 8 and appendix M; LINs-lab/RDED 3f6453d, validation/main.py and validation/utils.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Views:
 
 
 VIEW_PRESETS = {
-    # RD3 section 4.4 read literally: crop from .5 and patch shuffle for every dataset.
+    # RD3 section 3.2 and Table 8 read literally: crop from .5 and patch shuffle for every dataset.
     "rd3": Views(preset="rd3", shuffle_factor=2, crop_scale_min=0.5, hflip=0.5),
     # RDED's scripts: factor 1 for CIFAR and Tiny-ImageNet, that is flip and CutMix only.
     "rded_factor": Views(preset="rded_factor", shuffle_factor=1, crop_scale_min=1.0, hflip=0.5),

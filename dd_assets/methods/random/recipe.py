@@ -32,7 +32,7 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
 def _recipe(expected: str = "") -> Recipe:
     return Recipe(
         parameters=Parameters(),
-        source="RD3 section 4.3 and Table 7; uniform without replacement",
+        source="RD3 section 5 and Table 7; uniform without replacement",
         expected=expected,
         cost="any CPU, milliseconds",
     )
