@@ -2,7 +2,7 @@
 
 Belongs here: the knobs of a view and their named presets; light, no torch. Does not belong: making views (views.py).
 
-Source: RD3 paper, section 3.2, Table 8 and appendix M; LINs-lab/RDED 3f6453d, validation/main.py and validation/utils.py.
+Source: RD3 paper, section 3.2, Table 8, appendix M; LINs-lab/RDED 3f6453d, validation/main.py and validation/utils.py.
 """
 
 from __future__ import annotations

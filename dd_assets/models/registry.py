@@ -6,11 +6,12 @@ training loops (training.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 from dd_assets.errors import UnknownNameError
-from dd_assets.later import later
+from dd_assets.later import LATER, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +213,13 @@ class TeacherRecipe:
             value, known = getattr(self, name), get_args(hints[name])
             if value not in known:
                 raise UnknownNameError.of(f"{name} of a teacher's recipe", value, known)
+
+    @classmethod
+    def from_stored(cls, parameters: Mapping[str, Any]) -> Self:
+        """The recipe that a unit's parameters hold; fields that came later may lack there, any other is a KeyError."""
+        known = [entry for entry in fields(cls) if entry.name != "source"]
+        names = [entry.name for entry in known if entry.name in parameters or not entry.metadata.get(LATER)]
+        return cls(**{name: parameters[name] for name in names})
 
     @property
     def layout(self) -> dict[str, str]:

@@ -38,6 +38,7 @@ _TAKEN = {
     *("views", "batch", "labeller", "label_pool", "label_mix", "label_batch_norm", "label_dropout"),
     # and what concerns no training from stored labels, or was carried out before it.
     *("name", "label", "label_storage", "hard_form", "window", "window_step", "batch_rule", "zeta_rule", "rates"),
+    *("curve_step", "curve_images"),
 }
 """Fields of the protocol that train.py follows, whatever their value; any other must have its default."""
 _TAKEN_VIEWS = {"preset", "shuffle_factor", "crop_scale_min", "hflip", "cutmix_alpha"}

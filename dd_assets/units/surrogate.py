@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from dd_assets.datasets.setting import Setting
@@ -67,11 +66,10 @@ def compute(unit: Unit, work: Work) -> Product:
 
     given = unit.parameters
     train, test = work.raw.load(unit.setting, unit.inputs["dataset"])
-    names = [entry.name for entry in fields(SurrogateRecipe) if entry.name != "source"]
     made = train_surrogate(
         train,
         test,
-        SurrogateRecipe(**{name: given[name] for name in names}),
+        SurrogateRecipe.from_stored(given),
         typed_normalisation(given["normalisation"]),
         classes=len(given["classes"]),
         seed=unit.seed or 0,

@@ -7,7 +7,6 @@ Belongs here: planning it, running the training or import, its verdicts. Does no
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -115,7 +114,6 @@ def compute(unit: Unit, work: Work) -> Product:
             state, found = import_weights(Path(work.raw.root) / weights, **wanted)
         metadata["source"] = found.get("source", weights)
     else:
-        names = [field.name for field in dataclasses.fields(TeacherRecipe) if field.name != "source"]
         model = build_model(
             facts["architecture"],
             classes=len(facts["classes"]),
@@ -127,7 +125,7 @@ def compute(unit: Unit, work: Work) -> Product:
             model,
             train,
             test,
-            TeacherRecipe(**{name: facts[name] for name in names if name in facts}),
+            TeacherRecipe.from_stored(facts),
             normalisation,
             unit.seed or 0,
             device=work.device,

@@ -101,7 +101,7 @@ def test_every_command_stands_in_the_readme_and_every_field_of_a_setting_in_its_
     def named(page: str, column: int, start: str) -> set[str]:
         rows = (PROJECT / page).read_text("utf-8").replace("\\|", "").splitlines()
         cells = [row.split("|")[column] for row in rows if row.startswith(start)]
-        return {word for cell in cells for word in re.findall(r"`(?:dd-assets )?([a-z-]+)", cell)}
+        return {word for cell in cells for word in re.findall(r"`(?:dd-assets )?([a-z_-]+)", cell)}
 
     assert set(main.commands) <= named("README.md", 1, "| `dd-assets")
     assert set(FIELDS) <= named("docs/datasets.md", 1, "| `")

@@ -196,6 +196,7 @@ REFUSED: dict[str, Mapping[str, Any]] = {
         "decay": 0.1,
     },
     "ema=0.99": {"ema": 0.99},
+    "batch_norm_updates=2": {"batch_norm_updates": 2},
     "sample_weights='column'": {"sample_weights": "column"},
     "label_micro_batch=8": {"label_batch_norm": "batch", "label_micro_batch": 8},
     "label_codec='int8'": {"label_codec": "int8"},

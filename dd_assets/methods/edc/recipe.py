@@ -105,7 +105,8 @@ _PAPER = "; flatness, patch shuffle, ema_init and ema_reset by the paper"
 def _ten(note: str) -> Recipe:
     return Recipe(
         parameters=_TEN,
-        source=f"Branch_ImageNet_10/recover/recover.sh (50 iterations, momentum 0); {note}{_PAPER}",
+        source="Branch_ImageNet_10/recover/recover.sh: 80116a7 (50 iterations, .01, momentum 0, IPC 50; 4ce505d has"
+        f" 1,000, .1, .8 with IPC 10; which made the paper's figures is not known); {note}{_PAPER}",
         expected="own protocol, ResNet-18, ImageNet-10, IPC 1/10/50: 45.2/63.4/82.2",
     )
 
