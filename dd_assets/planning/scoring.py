@@ -23,7 +23,9 @@ FIRST_LOOK = 2
 
 def draws_of(method: Method, chosen: Setting) -> int:
     """How many image sets a method makes: the setting's number if it states one and the method's draws differ."""
-    return chosen.draws or method.draws if method.draws > 1 else 1
+    if method.draws == 1:
+        return 1
+    return chosen.draws or method.draws
 
 
 def trainings(method: Method, chosen: Setting) -> list[tuple[int, int]]:

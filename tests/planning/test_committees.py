@@ -105,6 +105,16 @@ def test_equal_priors_cost_no_training_and_published_ones_need_a_published_membe
         graph.stages()["priors"].resolve(Cell(setting=small, overrides={"source": "mesured"}), found, engine)
 
 
+def test_as_many_image_sets_as_the_setting_states_the_first_of_them_as_before(small: Setting, engine: Engine) -> None:
+    name = "random/synthetic_images"
+    own = _resolve(engine, Cell(setting=small, ipc=1), "dataset", name)[name]
+    five = Cell(setting=dataclasses.replace(small, trainings=5, draws=5), ipc=1)
+    found = _resolve(engine, five, "dataset", name)[name]
+    assert list(found.units) == [f"draw{number}" for number in range(5)]
+    assert len(set(found.contents.values())) == 5
+    assert {draw: found.units[draw] for draw in own.units} == own.units
+
+
 def test_a_setting_without_a_committee_is_blocked_in_one_line(small: Setting, engine: Engine, monkeypatch) -> None:
     bare = dataclasses.replace(small, committee=())
     monkeypatch.setattr(registry, "settings", lambda: {"small": bare})
