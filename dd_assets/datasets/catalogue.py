@@ -42,9 +42,10 @@ def _pool(recipe: TeacherRecipe, *architectures: str, suffix: str = "") -> tuple
 
 VOTERS = ("resnet18", "resnet50", "shufflenet_v2_x0_5", "mobilenet_v2", "densenet121")
 """CV-DD's pool (Jiacheng8/CV-DD 24097e9, recover/recover.py)."""
-SHORT = ("resnet18", "convnet3_w128", "mobilenet_v2", "wrn16_2", "shufflenet_v2_x0_5")
-"""G-VBSM's pool for small images; EDC adds DEPTHS (shaoshitong/EDC 80116a7, squeeze_2.sh)."""
-DEPTHS = ("convnet1_w128", "convnet2_w128", "convnet3_w32")
+SHORT = ("resnet18", "convnet3_w128_in", "mobilenet_v2_half", "wrn16_2", "shufflenet_v2_half")
+"""G-VBSM's pool for small images: of its own code's networks (Branch_Tiny_ImageNet/relabel/baseline.py, models/), not
+torchvision's; its ConvNets have instance norm. EDC adds DEPTHS (shaoshitong/EDC 80116a7, squeeze_2.sh)."""
+DEPTHS = ("convnet1_w128_in", "convnet2_w128_in", "convnet3_w32_in")
 LARGE = ("resnet18", "mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5", "alexnet")
 """The union of G-VBSM's, EDC's and PRISM's pools on ImageNet-1K and its parts."""
 
@@ -136,8 +137,9 @@ def _cifar(name: str, classes: tuple[str, ...], statistics: Normalisation, floor
         batch=64,
         learning_rate=0.05,
         weight_decay=0.0,
+        schedule="constant",
         accuracy_floor=floor / 2,
-        source="G-VBSM Branch_CIFAR_*/squeeze/squeeze.sh; its constant learning rate falls to 0 by a cosine here",
+        source="G-VBSM Branch_CIFAR_*/squeeze/squeeze.sh and train.py",
     )
     recipe = TeacherRecipe(epochs=200, accuracy_floor=floor, source=SMALL)
     voter = replace(recipe, accuracy_floor=0.9 * floor)

@@ -42,6 +42,10 @@ def _pooled_resnet(entry: Architecture, classes: int, channels: int, size: int) 
     return own.PooledResNet(classes=classes, channels=channels, size=size)
 
 
+def _half_mobilenet(entry: Architecture, classes: int, channels: int, size: int) -> nn.Module:
+    return own.HalfMobileNet(classes=classes, channels=channels)
+
+
 def _torchvision(entry: Architecture, classes: int, channels: int, size: int) -> nn.Module:
     if entry.name == "alexnet" and size < libraries.SMALL:
         return own.SmallAlexNet(classes=classes, channels=channels, size=size)
@@ -57,6 +61,7 @@ _BUILDERS = {
     "cifar_resnet": _cifar_resnet,
     "wide_resnet": _wide_resnet,
     "pooled_resnet": _pooled_resnet,
+    "half_mobilenet": _half_mobilenet,
     "torchvision": _torchvision,
     "timm": _timm,
 }

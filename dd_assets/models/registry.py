@@ -19,7 +19,7 @@ class Architecture:
     """One network family member; `build` in architectures.py makes it for any class count, channels and size."""
 
     name: str
-    family: Literal["convnet", "cifar_resnet", "wide_resnet", "pooled_resnet", "torchvision", "timm"]
+    family: Literal["convnet", "cifar_resnet", "wide_resnet", "pooled_resnet", "half_mobilenet", "torchvision", "timm"]
     summary: str
     min_size: int = 8
     batch_norm: bool = True
@@ -59,8 +59,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         _convnet(64, 2),
         *(_convnet(128, depth) for depth in (1, 2, 3, 4, 5, 6)),
         _convnet(32, 3),
-        _convnet(64, 3, instance_norm=True),
-        _convnet(128, 6, instance_norm=True),
+        *(_convnet(128, depth, instance_norm=True) for depth in (1, 2, 3, 6)),
+        *(_convnet(width, 3, instance_norm=True) for width in (32, 64)),
         *(
             Architecture(
                 name=f"resnet{depth}_cifar",
@@ -118,6 +118,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         _torchvision("mobilenet_v2", "MobileNetV2", "the stem and the first striding stage keep their size"),
         _torchvision("shufflenet_v2_x0_5", "ShuffleNetV2 0.5x", "the stem keeps its size, no max-pool"),
+        Architecture(
+            name="mobilenet_v2_half",
+            family="half_mobilenet",
+            summary="MobileNetV2 of half width with four halvings at every size (RepDistiller's mobile_half)",
+        ),
+        Architecture(
+            name="shufflenet_v2_half",
+            family="torchvision",
+            summary="ShuffleNetV2 0.5x with a 1x1 stem of stride 1 and no max-pool at every size (RepDistiller's)",
+        ),
         _torchvision("densenet121", "DenseNet-121", "with a 3x3 stride-1 stem and no pooling after it"),
         _torchvision("efficientnet_b0", "EfficientNet-B0", "the stem and the first striding stage keep their size"),
         _torchvision("alexnet", "AlexNet", "kernels 5, 5, 3, 3, 3 of stride 1", batch_norm=False),
@@ -152,6 +162,10 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "convnet5_w128": (386.5, 386.5),
     "convnet6_w128": (386.9, 386.9),
     "convnet3_w32": (97.0, 97.0),
+    "convnet1_w128_in": (259.2, 259.0),
+    "convnet2_w128_in": (355.5, 355.0),
+    "convnet3_w128_in": (379.8, 379.0),
+    "convnet3_w32_in": (97.2, 97.0),
     "convnet3_w64_in": (190.0, 190.0),
     "convnet6_w128_in": (387.2, 387.0),
     "resnet20_cifar": (371.0, 371.0),
@@ -168,6 +182,8 @@ ACTIVATIONS: dict[str, tuple[float, float]] = {
     "vit_b_16": (457.7, 372.4),
     "mobilenet_v2": (4653.0, 389.6),
     "shufflenet_v2_x0_5": (620.0, 55.1),
+    "mobilenet_v2_half": (416.4, 416.4),
+    "shufflenet_v2_half": (620.0, 620.0),
     "densenet121": (9835.0, 649.5),
     "efficientnet_b0": (5365.2, 440.1),
     "alexnet": (265.0, 17.4),

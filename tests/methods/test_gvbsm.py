@@ -17,6 +17,7 @@ from dd_assets.errors import InputError
 from dd_assets.methods.gvbsm.recipe import Parameters, refuse
 from dd_assets.methods.gvbsm.synthesis import synthesise
 from dd_assets.methods.registry import method
+from dd_assets.models.registry import ARCHITECTURES
 from dd_assets.synthesis import committee_matching, recover
 from dd_assets.synthesis.committee_matching import CommitteeMatcher
 from tests.models.digits import facts
@@ -146,3 +147,34 @@ def test_every_recipe_names_members_that_its_setting_has(name: str) -> None:
     assert not chosen.shards_by_index(chosen.recipes["digits"].parameters)
     lacking = chosen.reason_against(dataclasses.replace(chosen.recipes["digits"].parameters, pool=("x",)), FACTS, 1)
     assert lacking == "the committee of tiny lacks x; it has none"
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [("gvbsm", ("w128",)), ("edc", ("w128", "d1", "d2", "w32"))], ids=["gvbsm", "edc"]
+)
+def test_on_cifar10_the_committee_is_of_the_codes_own_networks(name: str, held: tuple[str, ...]) -> None:
+    """squeeze.sh: ResNet18, MobileNetV2, ShuffleNetV2_0_5, WRN_16_2, ConvNetW128; EDC's squeeze_2.sh adds D1, D2, W32.
+
+    `model_dict` makes them RepDistiller's, `get_default_convnet_setting` gives depth 3, width 128 and instance norm;
+    they are trained for 5 epochs with batches of 64 at a constant .05 without weight decay.
+    """
+    convnets = {
+        "w128": "convnet3_w128_in",
+        "d1": "convnet1_w128_in",
+        "d2": "convnet2_w128_in",
+        "w32": "convnet3_w32_in",
+    }
+    members = {choice.key: choice for choice in CATALOGUE["cifar10"].committee}
+    pool = [members[key] for key in method(name).recipes["cifar10"].parameters.pool]
+    assert {choice.architecture for choice in pool} == {
+        "resnet18",
+        "mobilenet_v2_half",
+        "shufflenet_v2_half",
+        "wrn16_2",
+        *(convnets[key] for key in held),
+    }
+    for choice in pool:
+        recipe = choice.recipe
+        assert (recipe.epochs, recipe.batch, recipe.learning_rate, recipe.weight_decay) == (5, 64, 0.05, 0.0)
+        assert (recipe.schedule, recipe.warmup_epochs) == ("constant", 0)
+        assert ARCHITECTURES[choice.architecture].batch_norm == (not choice.architecture.endswith("_in"))

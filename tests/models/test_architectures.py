@@ -72,6 +72,11 @@ def test_every_initialisation_depends_on_the_seed_alone(name: str) -> None:
         ("densenet121", 224, 1000, 7_978_856),
         ("efficientnet_b0", 224, 1000, 5_288_548),
         ("alexnet", 224, 1000, 61_100_840),
+        # RepDistiller's mobile_half for CIFAR-100, 0.81 M in the tables of knowledge distillation; and counted by hand:
+        # stem 16·27 + 32, blocks (in·h + 13 h + h·out + 2 out each, h the expanded channels), 160·1280 + 2560, 128,100.
+        ("mobilenet_v2_half", 32, 100, 812_836),
+        # torchvision's 0.5x with a stem of 24·3 in place of 24·27 weights, ten classes in place of 1,000.
+        ("shufflenet_v2_half", 32, 10, 1_366_792 - 24 * 24 - 990 * 1025),
         # Zagoruyko and Komodakis 2016, table 4: 0.7 M.
         ("wrn16_2", 32, 10, 691_674),
         # He et al. 2016, table 6: 0.27, 0.46 and 0.85 M.
@@ -104,6 +109,20 @@ def test_small_forms_keep_a_map_of_4_px_before_pooling(name: str) -> None:
     model(torch.zeros(1, 3, 32, 32))
     # torchvision's own form would leave a single pixel.
     assert seen == [(4, 4)]
+
+
+def test_the_halved_networks_have_their_own_stems_and_halvings() -> None:
+    """mobile_half halves four times (16, 8, 4, 2 px), that collection's ShuffleNetV2 three times, at every size."""
+    for name, kernel, sides in (("mobilenet_v2_half", (3, 3), (2, 4)), ("shufflenet_v2_half", (1, 1), (4, 8))):
+        for size, side in zip((32, 64), sides, strict=True):
+            seen: list[tuple[int, ...]] = []
+            model = build_model(name, classes=10, channels=3, size=size, seed=0).eval()
+            convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+            convolutions[-1].register_forward_hook(lambda m, i, output, seen=seen: seen.append(tuple(output.shape[2:])))
+            model(torch.zeros(1, 3, size, size))
+            assert convolutions[0].kernel_size == kernel
+            assert seen == [(side, side)]
+            assert not any(isinstance(module, nn.MaxPool2d) for module in model.modules())
 
 
 def _kept(name: str, size: int) -> float:

@@ -7,8 +7,8 @@ Paper or code: the moving average of the statistics begins with its first value 
 first, `ema_reset` true), as the formula reads. As released it begins with 0 and runs on from batch to batch: `ema_init`
 zero, `ema_reset` false. Either way its value is compared and the current batch gets the whole gradient.
 Differs: besides, images are lossless (JPEG on ImageNet-1K originally), draws seeded, committees trained here; the
-random crop of the real images at 224 px is antialiased; CIFAR-10 has its own normalisation, not CIFAR-100's; labels and
-evaluation follow RD3. Densification averages images down to 32 px, and leaves smaller ones as they are.
+random crop of the real images at 224 px is antialiased; CIFAR-10 has the setting's normalisation, not CIFAR-100's;
+labels and evaluation follow RD3. Densification averages images down to 32 px, and leaves smaller ones as they are.
 Expected: own protocol, ResNet-18: CIFAR-10 IPC 10/50 53.5/59.2, CIFAR-100 1/10/50 25.9/59.5/65.0, Tiny-ImageNet 50/100
 47.6/51.0, ImageNet-1K 10/50/100 31.4/51.8/55.7. Hardware and time: 17.3 s per 224 px image with four networks and
 4,000 iterations on one RTX 4090, 21.4 GB (FADRM's measurement).
@@ -72,7 +72,8 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
 
 
 LARGE_POOL = ("resnet18", "mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5")
-SMALL_POOL = ("resnet18", "convnet3_w128", "mobilenet_v2", "wrn16_2", "shufflenet_v2_x0_5")
+SMALL_POOL = ("resnet18", "convnet3_w128_in", "mobilenet_v2_half", "wrn16_2", "shufflenet_v2_half")
+"""The original's own networks (Branch_Tiny_ImageNet/relabel/baseline.py, models/), which CIFAR's branches name too."""
 SHORT_POOL = tuple(f"{name}_short" for name in SMALL_POOL)
 """As the catalogue calls teachers of G-VBSM's own recipe."""
 

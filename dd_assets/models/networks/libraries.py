@@ -24,7 +24,8 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
     """torchvision's network of that name without weights, in its small form below 64 px.
 
     `resnet18_in` has instance norm in place of batch norm, `vit_b_16` a position table for this size, `swin_v2_micro`
-    is Swin-V2's class with small dimensions. Raises InputError for a size that a transformer's patches do not divide.
+    is Swin-V2's class with small dimensions, `shufflenet_v2_half` is small at every size.
+    Raises InputError for a size that a transformer's patches do not divide.
     """
     import torchvision
 
@@ -36,9 +37,11 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
         if size % patch:
             raise _undivided(name, patch, size)
         model = torchvision.models.get_model(
-            name.removesuffix("_in"), weights=None, num_classes=classes, **own.get(name, {})
+            _AS.get(name, name), weights=None, num_classes=classes, **own.get(name, {})
         )
-    if size < SMALL and name in _SHRINK:
+    if name == "shufflenet_v2_half":
+        _shufflenet(model, kernel=1)
+    elif size < SMALL and name in _SHRINK:
         _SHRINK[name](model)
     if channels != 3:
         _first_convolution(model, channels)
@@ -103,10 +106,10 @@ def _first_convolution(model: nn.Module, channels: int) -> None:
     _replace(model, name, _like(old, channels=channels))
 
 
-def _stem3x3(model: nn.Module) -> None:
-    """A first convolution of 3x3 with stride 1 in place of a larger or striding one."""
+def _stem(model: nn.Module, kernel: int = 3) -> None:
+    """A first convolution of 3x3 (or another kernel) with stride 1 in place of a larger or striding one."""
     name, old = next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-    _replace(model, name, _like(old, kernel=3, stride=1))
+    _replace(model, name, _like(old, kernel=kernel, stride=1))
 
 
 def _like(old: nn.Conv2d, *, channels: int = 0, kernel: int = 0, stride: int = 0) -> nn.Conv2d:
@@ -134,27 +137,29 @@ def _resnet(model: Any) -> None:
 
 
 def _mobilenet(model: Any) -> None:
-    _stem3x3(model)
+    _stem(model)
     # The first striding stage (24 channels) keeps its size as well; three halvings remain.
     model.features[2].conv[1][0].stride = (1, 1)
 
 
-def _shufflenet(model: Any) -> None:
-    _stem3x3(model)
+def _shufflenet(model: Any, kernel: int = 3) -> None:
+    _stem(model, kernel)
     model.maxpool = nn.Identity()
 
 
 def _densenet(model: Any) -> None:
-    _stem3x3(model)
+    _stem(model)
     model.features.pool0 = nn.Identity()
 
 
 def _efficientnet(model: Any) -> None:
-    _stem3x3(model)
+    _stem(model)
     # The first striding stage (24 channels): its depthwise convolution.
     model.features[2][0].block[1][0].stride = (1, 1)
 
 
+_AS = {"resnet18_in": "resnet18", "shufflenet_v2_half": "shufflenet_v2_x0_5"}
+"""Names of ours and torchvision's."""
 _PATCHES = {"vit_b_16": 16, "swin_v2_t": 4}
 _SHRINK: dict[str, Callable[[Any], None]] = {
     "resnet18": _resnet,

@@ -1,4 +1,4 @@
-"""Networks of our own: the ConvNet family, CIFAR's ResNets, the wide one and ResNetAP-10.
+"""Networks of our own: the ConvNet family, CIFAR's ResNets, the wide one, ResNetAP-10 and half a MobileNetV2.
 
 Belongs here: layers. Does not belong: torchvision's and timm's networks (libraries.py), names (models/registry.py).
 Every network takes normalised NCHW float32 and returns logits. What a layer makes anew is changed in place by the
@@ -197,6 +197,64 @@ class PooledResNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         return self.linear(self.stages(self.stem(images)).mean(dim=(2, 3)))
+
+
+class InvertedResidual(nn.Module):
+    """Conv1x1 to `expansion` times the channels, depthwise conv3x3, linear conv1x1, each with batch norm."""
+
+    def __init__(self, inside: int, outside: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inside * expansion
+        self.conv = nn.Sequential(
+            nn.Conv2d(inside, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, stride=stride, padding=1, groups=hidden, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, outside, 1, bias=False),
+            nn.BatchNorm2d(outside),
+        )
+        self.residual = stride == 1 and inside == outside
+
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n out rows cols"]:
+        made = self.conv(features)
+        return made.add_(features) if self.residual else made
+
+
+class HalfMobileNet(nn.Module):
+    """MobileNetV2 of half width for small images, as distillation of knowledge has it on CIFAR.
+
+    What HobbitLong/RepDistiller and G-VBSM's Branch_*/models/mobilenetv2.py call `mobile_half`; it differs from
+    torchvision's: widths are halved without rounding to eights, ReLU in place of ReLU6, the first block has its conv1x1
+    too, a stem of stride 2 and then three halvings (of five), no dropout. Output (N, classes).
+    """
+
+    STAGES = ((1, 8, 1, 1), (6, 12, 2, 1), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2), (6, 160, 1, 1))
+    """Expansion, channels, blocks and first stride of each."""
+
+    def __init__(self, *, classes: int, channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
+        )
+        blocks: list[nn.Module] = []
+        inside = 16
+        for expansion, outside, count, stride in self.STAGES:
+            for index in range(count):
+                blocks.append(InvertedResidual(inside, outside, 1 if index else stride, expansion))
+                inside = outside
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Sequential(nn.Conv2d(inside, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU(inplace=True))
+        self.linear = nn.Linear(1280, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
+        return self.linear(self.last(self.blocks(self.stem(images))).mean(dim=(2, 3)))
 
 
 class SmallAlexNet(nn.Module):
