@@ -18,7 +18,7 @@ FROM build AS build-cuda
 RUN /opt/venv/bin/pip install -c constraints.txt torch torchvision
 COPY dd_assets dd_assets
 COPY dd_resources dd_resources
-RUN /opt/venv/bin/pip install -c constraints.txt ".[ui,production]"
+RUN /opt/venv/bin/pip install -c constraints.txt ".[ui,production,text]"
 
 FROM build AS build-cpu
 ARG TORCH_INDEX=""
@@ -26,7 +26,7 @@ RUN /opt/venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch t
 COPY dd_assets dd_assets
 COPY dd_resources dd_resources
 RUN grep -v -E '^(torch|torchvision|triton|nvidia-.*|cuda-.*)==' constraints.txt > others.txt \
-    && /opt/venv/bin/pip install -c others.txt ".[ui,production]"
+    && /opt/venv/bin/pip install -c others.txt ".[ui,production,text]"
 
 FROM python:${PYTHON_VERSION}-slim AS base
 RUN useradd --create-home --uid 1000 dd && install -d -o dd -g dd /data /data/dagster

@@ -28,7 +28,7 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
             selection=dg.AssetSelection.assets(*OF_DATASETS),
             partitions_def=dataset_axis,
             executor_def=executor,
-            description="Datasets and their teachers.",
+            description="Datasets, their teachers, and what else belongs to a dataset and no method.",
         ),
         *(
             dg.define_asset_job(
@@ -69,13 +69,18 @@ def build_jobs(executor: dg.ExecutorDefinition) -> list[Any]:
     ]
 
 
-def build_schedules() -> list[dg.ScheduleDefinition]:
-    """One nightly schedule per partitioned job, off until somebody turns it on."""
+def nightly_assets() -> dict[str, tuple[str, ...]]:
+    """Job to the assets that its schedule keeps up to date: all but studies, which are asked for one by one."""
     assets: dict[str, tuple[str, ...]] = {"datasets_job": OF_DATASETS}
     assets |= {f"{asset}_job": (asset,) for asset in (CENTROIDS, REFERENCE_LATENTS)}
     for name in METHODS():
         assets[f"{name}_job"] = tuple(asset for asset, stage in stages().items() if stage.group == name)
-    return [_nightly(job, chosen) for job, chosen in assets.items()]
+    return assets
+
+
+def build_schedules() -> list[dg.ScheduleDefinition]:
+    """One nightly schedule per partitioned job but the studies', off until somebody turns it on."""
+    return [_nightly(job, chosen) for job, chosen in nightly_assets().items()]
 
 
 def _nightly(job: str, assets: tuple[str, ...]) -> dg.ScheduleDefinition:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dd_assets.errors import DDError, InputError
+from dd_assets.writing import writing
 
 if TYPE_CHECKING:
     from dd_assets.datasets.setting import Setting
@@ -20,14 +22,18 @@ if TYPE_CHECKING:
 
 
 def examine() -> list[dict[str, Any]]:
-    """One row {check, ok, detail} per examination; nothing is computed or changed."""
+    """One row {check, ok, detail} per examination.
+
+    Nothing is computed. To see that they can be written, the store is created if it is new, and files that are removed
+    again are written to it and to where the Dagster instance is or will be.
+    """
     from dd_assets.datasets.registry import settings
 
     checks: list[tuple[str, Callable[[], str]]] = [
         ("store", _store),
         ("device", _device),
         ("executor", _executor),
-        ("dagster instance", lambda: os.environ.get("DAGSTER_HOME") or ".dd/dagster (default)"),
+        ("dagster instance", _instance),
         *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
         *(
             (f"generators of {entry.name}", lambda entry=entry: _generators(entry))  # type: ignore[misc]
@@ -42,12 +48,16 @@ def examine_folder(folder: str, target: str | None) -> list[dict[str, Any]]:
     """One row per finding on a folder of images below DD_DATA_ROOT; with `target` a suggested setting is written there.
 
     None is written where a class has no readable image. Raises InputError for another layout than
-    <folder>/<split>/<class>, or where `target` exists.
+    <folder>/<split>/<class>, and before anything is read where `target` exists or is in no folder that can be written.
     """
     from dd_assets.datasets.survey import as_yaml, rows, survey
 
     if target and Path(target).exists():
         raise InputError(f"{target} exists", "name a new file; nothing is written over")
+    # Before the survey, which opens every image.
+    if target and not os.access(Path(target).absolute().parent, os.W_OK | os.X_OK):
+        parent = Path(target).absolute().parent
+        raise InputError(f"{parent} is no folder that can be written to", "name a file in one that can")
     found = survey(os.environ.get("DD_DATA_ROOT", ""), folder)
     listed = [{"check": what, "ok": ok, "detail": detail} for what, ok, detail in rows(found)]
     if target and found.empty:
@@ -91,6 +101,16 @@ def _store() -> str:
     store.remove(probe)
     free = f", {shutil.disk_usage(store.root).free / 1e9:.0f} GB free" if store.is_local else ""
     return f"{store.root}: {len(store.list('manifests'))} results{free}"
+
+
+def _instance() -> str:
+    """Where the Dagster instance is, or will be; raises InputError where nothing can be written there."""
+    stated = os.environ.get("DAGSTER_HOME")
+    home = Path(stated or ".dd/dagster").absolute()
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    with writing(f"{home} cannot be written", "set DAGSTER_HOME to a folder that can be created and written"):
+        tempfile.TemporaryFile(dir=there).close()
+    return f"{stated or '.dd/dagster (default)'}{'' if there == home else ', made when it is first needed'}"
 
 
 def _device() -> str:

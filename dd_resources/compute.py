@@ -18,13 +18,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from types import FrameType
 from typing import Any, Literal, TypeVar
 
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, MachineError
 from dd_resources.cluster import LOOK_SECONDS, Request, run_tasks
 from dd_resources.threads import set_threads
 
@@ -105,6 +106,7 @@ class Compute:
         exclusive work too: it asks for as many CPUs as it has threads.
         `meanwhile` is called about every LOOK_SECONDS while pieces run elsewhere.
         When the caller is interrupted or closes this generator, running pieces are stopped, queued ones never begin.
+        Raises MachineError if a worker process is killed; the next call starts new ones.
         """
         workers = self.resolved_workers()
         exclusive = self.runs_alone(exclusive)
@@ -117,31 +119,59 @@ class Compute:
             for position, item in enumerate(items):
                 yield position, function(item)
             return
-        pool = _pool(workers, self.threads)
-        waiting = {pool.submit(_piece, function, item): position for position, item in enumerate(items)}
-        failure: BaseException | None = None
-        looked = time.monotonic()
-        try:
-            while waiting:
-                done, _ = wait(waiting, LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                if time.monotonic() >= looked + LOOK_SECONDS:
-                    meanwhile()
-                    looked = time.monotonic()
-                for future in done:
-                    position = waiting.pop(future)
-                    error = None if future.cancelled() else future.exception()
-                    if error is not None and failure is None:
-                        failure = error
-                        for other in waiting:
-                            other.cancel()
-                    elif error is None and not future.cancelled():
-                        yield position, future.result()
-        except BaseException:
-            # A process that ends waits for its workers: left alone they would compute all that was queued.
-            _stop_pool(workers)
-            raise
-        if failure is not None:
-            raise failure
+        yield from _in_workers(function, items, workers, self.threads, meanwhile)
+
+
+def _in_workers(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    threads: int,
+    meanwhile: Callable[[], None],
+) -> Generator[tuple[int, Result], None, None]:
+    """`Compute.map` in so many processes."""
+    waiting: dict[Future[Result], int] = {}
+    failure: BaseException | None = None
+    looked = time.monotonic()
+    try:
+        pool = _pool(workers, threads)
+        for position, item in enumerate(items):
+            waiting[pool.submit(_piece, function, item)] = position
+        while waiting:
+            done, _ = wait(waiting, LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            if time.monotonic() >= looked + LOOK_SECONDS:
+                meanwhile()
+                looked = time.monotonic()
+            for future in done:
+                position = waiting.pop(future)
+                error = None if future.cancelled() else future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise error
+                if error is not None and failure is None:
+                    failure = error
+                    for other in waiting:
+                        other.cancel()
+                elif error is None and not future.cancelled():
+                    yield position, future.result()
+    except BrokenProcessPool as error:
+        # It takes no more pieces, and would refuse those of every later call.
+        _stop_pool(workers)
+        raise failure or _worker_killed(workers) from error
+    except BaseException:
+        # A process that ends waits for its workers: left alone they would compute all that was queued.
+        _stop_pool(workers)
+        raise
+    if failure is not None:
+        raise failure
+
+
+def _worker_killed(workers: int) -> MachineError:
+    """The line for a worker process that ended without an answer."""
+    return MachineError(
+        f"a worker process was killed, one of {workers}, most likely by Linux for want of memory",
+        "run with fewer at once, by giving the command fewer cores (`taskset -c 0 dd-assets …`) or the compute resource"
+        " fewer `workers`; the same command goes on from what is stored",
+    )
 
 
 def _pool(workers: int, threads: int) -> ProcessPoolExecutor:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +21,19 @@ from typing import Any
 import fsspec
 
 from dd_assets.addresses import without_credentials
-from dd_assets.errors import DDError, StoreError
+from dd_assets.errors import DDError, InputError, StoreError
 
 TEMPORARY = ".tmp"
 FOREIGN_ERRORS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec")
 PART_BYTES = 50 * 2**20
 """Remote objects of twice this and more go up in parts of this size; the condition is then on the last request."""
+
+CONFLICT = "ConditionalRequestConflict"
+"""What S3 calls a conditional write that met another write of the same object, whose outcome it does not know yet."""
+CONFLICT_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds before each further attempt at such a write."""
+
+BUCKET, ADDRESS = re.compile(r"s3a?://[^/]"), re.compile(r"[\w.+-]+:/")
 
 _MADE: dict[int, Any] = {}
 """Every file system object made in this process or its parent, never let go: a forked child that dropped the parent's
@@ -47,7 +57,13 @@ class Files:
     def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.root = without_credentials(root, "the store (DD_STORE)").rstrip("/")
         self.storage_options = dict(storage_options or {})
-        self._local = "://" not in self.root
+        self._local = not BUCKET.match(root)
+        if self._local and ADDRESS.match(root):
+            # What is mistyped would otherwise be a new, empty store in a folder of that name.
+            raise InputError(
+                f"the store (DD_STORE) is {root!r}, which is neither a folder nor a bucket",
+                "name a folder such as /data/store, or s3://bucket/prefix (s3a:// is the same), in lower case",
+            )
         if self._local:
             self.root = os.path.abspath(os.path.expanduser(self.root))
         self._connected: tuple[int, Any] | None = None
@@ -115,7 +131,7 @@ class Files:
             return "free space on its disk, then run the same command again: nothing committed was lost"
         if self._local:
             if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-                return "make it writable for this user or set DD_STORE to another place"
+                return "make it writable for this user, and all below it readable, or set DD_STORE to another place"
             return "set DD_STORE to a folder that can be created and written, then run again"
         if isinstance(error, PermissionError):
             return "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do with this bucket"
@@ -141,6 +157,24 @@ class Files:
         return True
 
     def _create_remote(self, relative: str, data: bytes) -> bool:
+        for pause in CONFLICT_PAUSES:
+            try:
+                return self._try_to_create(relative, data)
+            except OSError as error:
+                if CONFLICT not in str(error):
+                    raise
+            time.sleep(pause)
+        try:
+            return self._try_to_create(relative, data)
+        except OSError as error:
+            if CONFLICT not in str(error):
+                raise
+            if self._fs.exists(self._path(relative)):
+                return False
+            remedy = "others write the same at this moment and none has finished; run the same command again"
+            raise self._error(f"writing {relative}", error, remedy) from error
+
+    def _try_to_create(self, relative: str, data: bytes) -> bool:
         try:
             self._fs.pipe_file(self._path(relative), data, mode="create", chunksize=PART_BYTES)
         except FileExistsError:
@@ -175,7 +209,14 @@ class Files:
     def exists(self, relative: str) -> bool:
         """Whether a file is there."""
         with self._errors(f"looking for {relative}"):
-            return bool(self._fs.exists(self._path(relative)))
+            if not self._local:
+                return bool(self._fs.exists(self._path(relative)))
+            # fsspec's own answers False to any failure: a disk that cannot be read would count as empty.
+            try:
+                os.stat(self._path(relative))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
 
     def remove(self, relative: str) -> None:
         """Delete a file or a folder with everything below it; nothing happens if it is absent."""
@@ -195,6 +236,8 @@ class Files:
     def entries(self, relative: str) -> Sequence[Entry]:
         """All files below a folder with size and age, sorted by path, unfinished writes included."""
         with self._errors(f"listing {relative}"):
+            if self._local:
+                return sorted(self._local_entries(relative), key=lambda entry: entry.path)
             try:
                 found = self._fs.find(self._path(relative), detail=True)
             except FileNotFoundError:
@@ -203,6 +246,23 @@ class Files:
         # A prefix that has just been emptied comes back as a folder.
         files = [_entry(path[start:], facts) for path, facts in found.items() if facts["type"] == "file"]
         return sorted(files, key=lambda entry: entry.path)
+
+    def _local_entries(self, relative: str) -> Iterator[Entry]:
+        """As `entries`; fsspec's own passes over what it cannot list, and gc would take that for an empty folder."""
+        top = self._path(relative).rstrip("/")
+        folders = [("", [], [top])] if os.path.isfile(top) else os.walk(top, onerror=_unless_gone)
+        for folder, _, names in folders:
+            for path in (os.path.join(folder, name) for name in names):
+                with contextlib.suppress(FileNotFoundError):
+                    facts = os.lstat(path)
+                    if stat.S_ISREG(facts.st_mode):
+                        yield Entry(path=path[len(self.root) + 1 :], bytes=facts.st_size, modified=facts.st_mtime)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Somebody else may remove a folder while it is listed; any other failure would leave out what is there."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _unfinished(path: str) -> bool:

@@ -9,9 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
+from dd_assets.cli import main
 from dd_assets.cli.common import show
+from dd_assets.cli.looking import ui_workspace
 from dd_assets.terminal import fitting
 
 PROGRAM = [sys.executable, "-m", "dd_assets"]
@@ -145,6 +149,13 @@ def test_a_port_in_use_is_named_before_dagster_starts(tmp_path: Path) -> None:
     assert f"port {port} cannot be served on: Address already in use → dd-assets ui --port" in done.stderr
 
 
+def test_the_ui_loads_what_a_checkouts_workspace_names_from_wherever_the_package_is(tmp_path: Path) -> None:
+    project = Path(__file__).resolve().parents[1]
+    (stated,) = yaml.safe_load((project / "workspace.yaml").read_text("utf-8"))["load_from"]
+    (made,) = yaml.safe_load(ui_workspace(tmp_path).read_text("utf-8"))["load_from"]
+    assert made == {"python_module": stated["python_module"] | {"working_directory": str(project)}}
+
+
 def test_doctor_finds_an_unusable_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(tmp_path, "doctor", "--json", DD_STORE=str(tmp_path / "file" / "store"))
@@ -197,8 +208,6 @@ def test_a_bad_settings_file_names_the_field(tmp_path: Path) -> None:
 def test_the_installed_command_and_the_module_are_the_same_program() -> None:
     from importlib.metadata import entry_points
 
-    from dd_assets.cli import main
-
     (entry,) = entry_points(group="console_scripts", name="dd-assets")
     assert entry.value == "dd_assets.cli:main"
     assert {
@@ -212,6 +221,18 @@ def test_the_installed_command_and_the_module_are_the_same_program() -> None:
         "explain",
         "leaderboard",
     } <= main.commands.keys()
+
+
+def test_every_option_has_a_help_text_that_says_whether_it_is_required_or_may_be_repeated() -> None:
+    options = [
+        (f"{command.name} {option.opts[-1]}", option)
+        for command in main.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option)
+    ]
+    assert [name for name, option in options if not option.help] == []
+    assert [name for name, option in options if option.multiple != ("May be repeated" in str(option.help))] == []
+    assert [name for name, option in options if option.required != ("Required" in str(option.help))] == []
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Belongs here: reading deploy/, Dockerfile and what a step asks of a cluster. Doe
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -23,7 +25,7 @@ from dd_assets.errors import InputError
 from dd_assets.planning.memory import memory_each
 from dd_resources.cluster import Request
 from dd_resources.compute import Compute
-from dd_resources.execution import piece_request, step_tags
+from dd_resources.execution import executor, piece_request, step_tags
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEPLOY = PROJECT / "deploy"
@@ -145,7 +147,8 @@ def test_the_install_steps_work_in_a_clean_environment(tmp_path: Path) -> None:
     inside = {"PATH": f"{venv}/bin:/usr/bin:/bin", "DAGSTER_HOME": str(tmp_path)}
     assert "Usage: dd-assets doctor" in bash("dd-assets doctor --help", **inside)
     bash(
-        "python -c 'import dagster_postgres, dagster_ray, dagster_webserver, dd_assets.definitions, psycopg2, s3fs'",
+        "python -c 'import dagster_k8s, dagster_postgres, dagster_ray, dagster_webserver, psycopg2, s3fs, transformers;"
+        " import dd_assets.definitions'",
         **inside,
     )
 
@@ -193,6 +196,30 @@ def test_only_steps_with_networks_ask_for_gpus(cluster: pytest.MonkeyPatch) -> N
     light = step_tags(networks=False)["dagster-k8s/config"]
     assert "nvidia.com/gpu" not in light["container_config"]["resources"]["limits"]
     assert "pod_spec_config" not in light
+
+
+def test_kubernetes_gets_an_executor_and_a_job_with_what_a_step_asks_for(cluster: pytest.MonkeyPatch) -> None:
+    """As far as can be seen without a cluster: dagster-k8s makes the pod's manifest from the tags of a step."""
+    k8s = pytest.importorskip("dagster_k8s.job")
+    cluster.setenv("DD_STEP_GPUS", "1")
+    cluster.setenv("DD_STEP_MEMORY_GB", "24")
+    cluster.setenv("DD_K8S_POD", str(DEPLOY / "k8s" / "pod.yaml"))
+    assert executor("s3://artefacts/dd") is importlib.import_module("dagster_k8s").k8s_job_executor
+
+    @dg.op(tags=step_tags(networks=True))
+    def step() -> None: ...
+
+    made = k8s.construct_dagster_k8s_job(
+        k8s.DagsterK8sJobConfig(job_image="dd-assets:latest", dagster_home="/data/dagster"),
+        args=["dagster"],
+        job_name="step",
+        user_defined_k8s_config=k8s.get_user_defined_k8s_config(step.tags),
+    )
+    pod = made.spec.template.spec
+    assert pod.containers[0].resources.limits == {"memory": "24Gi", "nvidia.com/gpu": "1"}
+    assert pod.containers[0].resources.requests == {"cpu": "1", "memory": "24Gi"}
+    assert pod.node_selector == {"accelerator": "nvidia"}
+    assert pod.tolerations[0].key == "nvidia.com/gpu"
 
 
 def test_on_ray_the_pieces_ask_and_the_step_that_waits_for_them_holds_neither_cpu_nor_gpu(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dd_assets.datasets import registry
-from dd_assets.doctor import examine
+from dd_assets.doctor import examine, examine_folder
+from dd_assets.errors import InputError
 from tests.diffusion.hub_cache import FOLDER, REVISION, Hub, hub
 from tests.diffusion.tiny import dit_folder
 
@@ -76,3 +77,28 @@ def test_settings_without_folders_from_elsewhere_have_no_such_row(examined) -> N
     rows = examined("{}")
     assert rows["dataset own"][0]
     assert not [check for check in rows if check.startswith("generators")]
+
+
+def test_the_instances_folder_is_tried_and_not_made(examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    ok, detail = examined("{}")["dagster instance"]
+    assert not ok
+    assert detail.startswith(f"{home} cannot be written: Not a directory → set DAGSTER_HOME to a folder that")
+    home = tmp_path / "new" / "home"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert examined("{}")["dagster instance"] == (True, f"{home}, made when it is first needed")
+    assert not home.parent.exists()
+    home.mkdir(parents=True)
+    assert examined("{}")["dagster instance"] == (True, str(home))
+    assert not list(home.iterdir())
+
+
+def test_a_settings_file_that_cannot_be_written_is_refused_before_the_survey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dd_assets.datasets.survey.survey", lambda *_: pytest.fail("the survey had begun"))
+    target = tmp_path / "missing" / "settings.yaml"
+    with pytest.raises(InputError, match=f"^{target.parent} is no folder that can be written to → name a file in one"):
+        examine_folder("numbers", str(target))

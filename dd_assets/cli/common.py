@@ -36,7 +36,10 @@ run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 30}
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 select_option = click.option("--select", help="Assets in Dagster's selection syntax, such as 'group:sre2l'.")
 partition_option = click.option(
-    "--partition", "partitions", multiple=True, help="A partition such as 'digits|10'; 'digits' means all its cells."
+    "--partition",
+    "partitions",
+    multiple=True,
+    help="A partition such as 'digits|10'; 'digits' means all its cells. May be repeated; all partitions by default.",
 )
 
 
@@ -135,12 +138,19 @@ def _shown(value: object) -> str:
     return ("; " if any(", " in text for text in texts) else ", ").join(texts)
 
 
-def targets_of(select: str | None, partitions: Sequence[str]) -> list[Target]:
-    """The asset partitions a selection names; raises UnknownNameError for a selection or partition that names none."""
-    from dd_assets.planning.graph import Cell
+def targets_of(select: str | None, partitions: Sequence[str], with_studies: bool = False) -> list[Target]:
+    """The asset partitions a selection names; raises UnknownNameError for a selection or partition that names none.
+
+    with_studies: without a selection, studies are among them, in the partitions for which they have cells; for
+    commands that compute nothing, which thousands of trainings cost nothing.
+    """
+    from dd_assets.planning.cells import STUDIES
+    from dd_assets.planning.graph import Cell, stages
     from dd_assets.planning.plan import all_targets
 
-    targets = among = all_targets(with_studies=select is not None)
+    targets = among = all_targets(with_studies=with_studies or select is not None)
+    if not select:
+        targets = [t for t in targets if stages()[t[0]].group != STUDIES or not stages()[t[0]].blocked(Cell.of(t[1]))]
     if select:
         chosen = _selected(select)
         targets = among = [target for target in targets if target[0] in chosen]

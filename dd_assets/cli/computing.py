@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,7 +55,7 @@ def sync(select: str | None, partitions: tuple[str, ...], force: bool, queued: b
         raise InputError("--force and --queue do not go together", "give one of them")
     targets = targets_of(select, partitions)
     if queued:
-        _queue(targets)
+        _queue(targets, strict=bool(partitions))
         return
     stored = set(opened_store().list("manifests")) if force else set()
     outcome = _sync(targets, strict=bool(partitions))
@@ -70,7 +70,7 @@ def sync(select: str | None, partitions: tuple[str, ...], force: bool, queued: b
 @partition_option
 def adopt(select: str | None, partitions: tuple[str, ...]) -> None:
     """Record in Dagster what the store already holds, without computing anything."""
-    _closing(_sync(targets_of(select, partitions), strict=False, adopt_only=True))
+    _closing(_sync(targets_of(select, partitions, with_studies=True), strict=False, adopt_only=True))
 
 
 @click.command()
@@ -131,9 +131,18 @@ def _where(facts: Mapping[str, Any]) -> str:
 
 @click.command()
 @click.option("--delete", is_flag=True, help="Really remove; without it this is a dry run.")
-@click.option("--younger-than", default=14.0, show_default=True, help="Days; anything younger stays.")
+@click.option(
+    "--younger-than",
+    default=14.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Days; anything younger stays.",
+)
 def gc(delete: bool, younger_than: float) -> None:
-    """List (or remove) what no reference, pin, running computation or recent work needs."""
+    """List (or remove) what no reference, running computation or recent work needs.
+
+    What Python code has pinned (`dd_assets.planning.gc.pin`) stays as well.
+    """
     from dd_assets.planning.gc import collect
 
     found = collect(opened_store(), younger_than_days=younger_than, dry_run=not delete)
@@ -210,7 +219,7 @@ def _demo_methods(chosen: str) -> list[str]:
 def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
     """A sync over the environment's store and Dagster instance, with runs that died before marked as failed.
 
-    quiet: say nothing, where standard output is JSON.
+    quiet: standard output is JSON, so there are no bars, and lines go to standard error.
     """
     from dd_assets.assets.shell import present
     from dd_assets.definitions import defs
@@ -220,13 +229,17 @@ def syncing(adopt_only: bool = False, quiet: bool = False) -> Iterator[Sync]:
     from dd_assets.terminal import progress_bars
     from dd_resources.injection import NAMESPACE, default_compute
 
-    with dagster_instance() as instance, progress_bars() as say:
-        say = (lambda line: None) if quiet else say
+    # The bars print lines of their own, too, for what takes long where there is no terminal.
+    with dagster_instance() as instance, nullcontext(_to_standard_error) if quiet else progress_bars() as say:
         for run in mark_dead_runs(instance):
             say(f"run {run[:8]} had died; it is marked as failed")
         looking = looking_engine()
         together = Engine(looking.store, looking.raw, default_compute().get(), announce=_when_waiting(say))
         yield Sync(looking, NAMESPACE, instance, defs, present, say, adopt_only, together)
+
+
+def _to_standard_error(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _when_waiting(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -247,17 +260,18 @@ def _sync(targets: Sequence[Target], strict: bool, adopt_only: bool = False) -> 
         return outcome
 
 
-def _queue(targets: Sequence[Target]) -> None:
-    """Adopt what the store holds, and submit the rest."""
+def _queue(targets: Sequence[Target], strict: bool) -> None:
+    """Adopt what the store holds, and submit the rest but for what is refused, which ends it as it ends a sync."""
     from dd_assets.planning.runs import require_daemon, submit
 
     with syncing(adopt_only=True) as job:
         require_daemon(job.instance)
-        outcome = job.run(targets)
+        outcome = job.run(targets, strict)
         left = [target for target, word in outcome.lines.items() if word == "left"]
         backfill = submit(job.instance, job.definitions, left) if left else "none"
     _closing(outcome)
     click.echo(f"{len(left)} queued, backfill {backfill}")
+    outcome.require_all()
 
 
 def _closing(outcome: Outcome) -> None:

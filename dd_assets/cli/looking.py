@@ -112,7 +112,10 @@ def students(as_json: bool) -> None:
 @click.option("--yaml", "target", help="With --folder: write the suggested setting to this new file.")
 @as_json_option
 def doctor(folder: str | None, target: str | None, as_json: bool) -> None:
-    """Check the store, the raw data, the device and the instance, without computing anything."""
+    """Check the store, the raw data, the device and the Dagster instance, without computing anything.
+
+    The store is created if it is new. Files are written to it and to the instance's folder, and removed again.
+    """
     from dd_assets.doctor import examine, examine_folder
 
     if target and not folder:
@@ -243,6 +246,25 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+WORKSPACE = """# Written by `dd-assets ui` at every start.
+load_from:
+  - python_module:
+      module_name: dd_assets.definitions
+      working_directory: {folder}
+      location_name: dd_assets
+"""
+"""The checkout's workspace.yaml, which an installation does not have. `dagster dev -m` would do without a file, but the
+code location would have another name by it: schedules that somebody turned on would be off."""
+
+
+def ui_workspace(home: Path) -> Path:
+    """The file in the Dagster home that tells `dagster dev` what to load, from where this package was imported."""
+    path = home / "ui_workspace.yaml"
+    with writing(f"{path} cannot be written", "set DAGSTER_HOME to a folder that can be written"):
+        path.write_text(WORKSPACE.format(folder=json.dumps(str(Path(__file__).resolve().parents[2]))), encoding="utf-8")
+    return path
+
+
 @click.command()
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where to serve it.")
 def ui(port: int) -> None:
@@ -256,7 +278,7 @@ def ui(port: int) -> None:
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(f"port {port} cannot be served on: {reason}", f"dd-assets ui --port {port + 1}") from error
-    workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
+    workspace = ui_workspace(home)
     click.echo(f"http://127.0.0.1:{port}  (DAGSTER_HOME={home})")
     command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
     # `dagster dev` says at every start that it is superseded; its successor wants a project of its own layout.

@@ -22,7 +22,7 @@ COLUMNS = ("#", "ranks", "method", "accuracy %", "to the best", "over random", "
 
 
 @click.command()
-@click.option("--partition", required=True, help="Such as 'digits|10'; 'digits' means all its cells.")
+@click.option("--partition", required=True, help="Required. Such as 'digits|10'; 'digits' means all its cells.")
 @click.option("--student", help="One student network; all that were scored by default.")
 @click.option("--label", help="One label mode, such as soft or hard; all by default.")
 @as_json_option

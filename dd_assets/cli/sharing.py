@@ -76,7 +76,7 @@ def transfer(destination: str, select: str | None, partitions: tuple[str, ...], 
     source, target = ArtefactStore(origin or store_root()).open(), ArtefactStore(destination).open()
     if source.root == target.root:
         raise InputError(f"{destination} is the store to copy from", "name another one")
-    references = references_behind(source, NAMESPACE, targets_of(select, partitions))
+    references = references_behind(source, NAMESPACE, targets_of(select, partitions, with_studies=True))
     if not references:
         raise InputError(f"store {source.root} holds none of the selected asset partitions", "see `dd-assets plan`")
     done = copy(source, target, references, NAMESPACE, lambda line: click.echo(f"copied  {line}"))
@@ -99,7 +99,9 @@ def new_method(name: str, folder: str) -> None:
 
 @click.command("check-method")
 @click.argument("name")
-@click.option("--set", "overrides", multiple=True, help="A parameter for this check, such as iterations=5.")
+@click.option(
+    "--set", "overrides", multiple=True, help="A parameter for this check, such as iterations=5. May be repeated."
+)
 @as_json_option
 def check_method(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Whether a method keeps the contract: shapes, order, seeds, shards, resume. Exits 1 if it does not."""

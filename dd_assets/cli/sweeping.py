@@ -31,13 +31,25 @@ COLUMNS = ("group", "tried", "students", "seconds", "validation %", "test %", "p
 @click.argument("dataset")
 @click.argument("ipc", type=int)
 @click.option("--methods", "named", default="random,rded,sre2l", show_default=True, help="Methods to tune, by name.")
-@click.option("--recipe", "files", multiple=True, type=click.Path(path_type=Path), help="A recipe file to tune beside.")
+@click.option(
+    "--recipe",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A recipe file to tune beside the methods. May be repeated.",
+)
 @click.option("--starts", is_flag=True, help="Also propose each optimising method from every other initialisation.")
 @click.option("--minutes", default=30.0, show_default=True, help="Device time of all groups, shared out equally.")
 @click.option("--proposals", default=8, show_default=True, help="Parameter sets per group, its own recipe first.")
 @click.option("--seed", default=0, show_default=True, help="Of the proposals.")
 @click.option("--student", help="Whose accuracy counts; the setting's first by default.")
-@click.option("--label", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
+@click.option(
+    "--label",
+    type=click.Choice(["soft", "hard"]),
+    default="soft",
+    show_default=True,
+    help="The labels that the students are trained with.",
+)
 @click.option("--final", is_flag=True, help="Then score each group's best, from all of train, on the test split.")
 @click.option("--write", "target", type=click.Path(path_type=Path), help="Write the best as a recipe file.")
 @as_json_option
@@ -95,6 +107,8 @@ def sweep(
     _report(rows, final, as_json, title)
     if target:
         _write(target, max(finalists, key=lambda entry: entry[0].mean)[1])
+        # Standard output is the table, or JSON.
+        click.echo(f"recipe file: {target}", err=as_json)
 
 
 def _engine() -> Any:
@@ -224,7 +238,6 @@ def _write(target: Path, best: Candidate) -> None:
     _check_new(target)
     stated = {"name": f"{best.method.name}_swept", "base": best.method.name, "parameters": dict(best.overrides)}
     target.write_text(f"# recipe file\n{yaml.safe_dump(stated, sort_keys=False)}", "utf-8")
-    click.echo(f"recipe file: {target}")
 
 
 COMMANDS = (sweep,)

@@ -4,7 +4,7 @@ Belongs here: what a preset changes in a protocol, where that comes from and wha
 Does not belong: what the fields mean (protocol.py), which study uses a preset (dd_assets/studies).
 
 Sources: `[table 10]` is RD3's; repositories and files as in the method recipes (methods/<name>/recipe.py). A paper's
-recipe is ImageNet-1K's unless `by_data` says otherwise.
+recipe is ImageNet-1K's unless `by_data` or `by_both` says otherwise; `left_out_on` names what it stands in for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
 
 Changes = Mapping[str, Any]
+Ranges = tuple[tuple[int, Changes], ...]
+"""(largest IPC, changes), ascending; the first that fits applies."""
+MORE = 10**9
+"""The largest IPC of a range without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +30,24 @@ class Preset:
 
     name: str
     changes: Changes
-    """Fields of Protocol; `views` holds fields of Views."""
-    by_ipc: tuple[tuple[int, Changes], ...] = ()
-    """(largest IPC, changes), ascending; the first that fits applies on top."""
+    """Fields of Protocol; `views` holds fields of Views. A stated `label` goes before that of a study's variant."""
+    by_ipc: Ranges = ()
+    """Changes on top."""
     by_data: Mapping[str, Changes] = field(default_factory=dict)
     """Dataset (a setting's `data`) to changes on top of both."""
+    by_both: Mapping[str, Ranges] = field(default_factory=dict)
+    """Dataset to changes by IPC, on top of all."""
     source: str
     left_out: str = ""
     """What the source does that this project's protocol cannot."""
+    datasets: tuple[str, ...] = ()
+    """Those that a paper's source has a recipe for, the one that stands in elsewhere first; () for no paper's."""
+
+    def left_out_on(self, data: str) -> str:
+        """`left_out`, and whether the source has no recipe for this dataset: then the preset is not the paper's."""
+        if not self.datasets or data in self.datasets:
+            return self.left_out
+        return f"{self.left_out}; no recipe stated for {data}: {self.datasets[0]}'s"
 
 
 CROP_08 = {"shuffle_factor": 1, "crop_scale_min": 0.08}
@@ -60,10 +74,44 @@ def _paper(name: str, source: str, changes: Changes, left_out: str = "", **furth
     return Preset(name=f"paper:{name}", changes=changes, source=source, left_out=text, **further)
 
 
-_SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=_MIXUP)
+def _but(ipc: int, there: Changes, elsewhere: Changes) -> Ranges:
+    """One IPC against all others, as a script's `if ipc == …: … else: …` has it."""
+    return ((ipc - 1, elsewhere), (ipc, there), (MORE, elsewhere))
+
+
+def _squared(rate: float, decay: float, temperature: float = 20.0) -> dict[str, Any]:
+    """SGD on T^2 times the KL of soft labels: its steps are those on the KL at T^2 times the rate, 1/T^2 the decay."""
+    square = temperature**2
+    return {
+        "optimiser": "sgd",
+        "learning_rate": rate * square,
+        "weight_decay": decay / square,
+        "temperature": temperature,
+    }
+
+
+_FOUR = ("imagenet1k", "cifar10", "cifar100", "tiny_imagenet")
+TEN_CLASSES = ("digits", "mnist", "fashion_mnist", "cifar10", "imagenette", "imagewoof", "imageidc")
+"""Datasets of ten classes, for RDED's batches."""
+
+# relabel_cifar.py and validation_cifar.py never call the teacher's eval(): batch norm by the statistics of each batch.
+_SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=_MIXUP, label_batch_norm="batch")
+_CIFAR_LEFT_OUT = f"{_CIFAR_CROPS}, weight decay on batch norm and biases too"
+# zeyuanyin/tiny-imagenet 275c667, script/train_kd.sh and classification/train_kd.py; DWA: scripts/run_tiny.sh.
+_SRE2L_TINY = {**_squared(0.2, 1e-4), "epochs": 100, "batch": 256, "views": {**CROP_08, "cutmix_alpha": 0}}
+_CDA_TINY = {**_SRE2L_TINY, "views": CROP_08}
+_DWA_TINY = {**_CDA_TINY, "epochs": 200, "batch": 64}
+_WARM_UP = "Tiny-ImageNet: five epochs of warm-up"
 _RDED = {**_STATED, "batch": 100, "zeta": 2.0, "epochs": 300}
-_RDED_BATCHES = ((1, {"batch": 20}), (10, {"batch": 100}), (10**9, {"batch": 200}))
-_RDED_SMALL = {name: {"views": FACTOR_1} for name in ("cifar10", "cifar100", "tiny_imagenet")}
+_RDED_LOOP = {**_RDED, "rates": "rded", "batch_norm_updates": 2}
+
+
+def _rded_batches(middle: int, times: int) -> Ranges:
+    """argument.py's batches; `middle`: the last IPC with the second; `times`: 2 for 100 and 1,000 classes."""
+    return tuple((ipc, {"batch": size * times}) for ipc, size in ((1, 10), (middle, 50), (MORE, 100)))
+
+
+_RDED_SMALL: dict[str, Changes] = {**_cifar(views=FACTOR_1), "tiny_imagenet": {"views": FACTOR_1, "batch": 100}}
 _CVDD = {
     **_BATCH_1024,
     **_HYBRID,
@@ -72,7 +120,23 @@ _CVDD = {
     "label_batch_norm": "batch",
     "label_micro_batch": 8,
 }
+_ZETA_1, _ZETA_2 = {"zeta": 1.0}, {"zeta": 2.0}
+_TEN_IN_HALVES = {"batch": 10, "label_micro_batch": 5}
+# validate/train_fkd.py's eta and rate for ResNet-18; batches are those of relabel/scripts.
+_CVDD_TABLE: dict[str, Any] = {
+    "by_ipc": _but(50, _ZETA_1, _ZETA_2),
+    "by_data": {"imagenette": {"learning_rate": 5e-4, **_TEN_IN_HALVES}},
+    "by_both": {
+        "cifar10": ((1, {**_ZETA_1, **_TEN_IN_HALVES}), (MORE, _ZETA_1)),
+        "cifar100": _but(10, _ZETA_2, _ZETA_1),
+        "tiny_imagenet": _but(10, _ZETA_1, _ZETA_2),
+        "imagenette": _but(10, _ZETA_1, _ZETA_2),
+    },
+    "datasets": (*_FOUR, "imagenette"),
+}
+_CVDD_LEFT_OUT = "zetas and rates are its ResNet-18's, for every student"
 _INSTANCE_HARD = {
+    "label": "hard",
     "optimiser": "sgd",
     "learning_rate": 0.01,
     "weight_decay": 5e-4,
@@ -81,40 +145,63 @@ _INSTANCE_HARD = {
     "batch": 64,
     "views": {**CROP_08, "jitter": 0.4},
 }
-_HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (10**9, 1000)))
+_HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (MORE, 1000)))
+_HARD_SETS = ("imagenette", "imagewoof", "imageidc")
 _HARD_LEFT_OUT = "PCA lighting; a second set of classes has two thirds of the epochs"
+_RAND_FIRST = "RandAugment comes before the crop, here after crop and flip"
 
 _OWN = (
     _paper(
         "sre2l",
         "VILA-Lab/SRe2L 8d00cba, validate/train_FKD.py and *small_dataset; RD3 Table 10",
         _BATCH_1024,
-        _CIFAR_CROPS,
-        by_data=_SRE2L_CIFAR,
+        f"{_CIFAR_LEFT_OUT}; CIFAR-10: CIFAR-100's, which alone is coded; {_WARM_UP}",
+        by_data={**_SRE2L_CIFAR, "tiny_imagenet": _SRE2L_TINY},
+        datasets=_FOUR,
     ),
     _paper(
         "sre2lpp",
         "Jiacheng8/CV-DD 24097e9: one voter, batch-specific soft labels",
         {**_BATCH_1024, "batch": 16, "label_batch_norm": "batch", "label_micro_batch": 8},
+        _CVDD_LEFT_OUT,
+        **_CVDD_TABLE,
     ),
-    _paper("cda", "VILA-Lab/SRe2L 8d00cba, CDA; RD3 Table 10", _BATCH_128),
+    _paper(
+        "cda",
+        "VILA-Lab/SRe2L 8d00cba, CDA; RD3 Table 10",
+        _BATCH_128,
+        f"{_WARM_UP}; its batch and epochs there are not published: SRe2L's",
+        by_data={"tiny_imagenet": _CDA_TINY},
+        datasets=("imagenet1k", "tiny_imagenet"),
+    ),
     _paper(
         "dwa",
         "AngusDujw/Diversity-Driven-Synthesis c5b125f, validation; RD3 Table 10",
         _BATCH_128,
-        _CIFAR_CROPS,
-        by_data=_SRE2L_CIFAR,
+        f"{_CIFAR_LEFT_OUT}; {_WARM_UP}",
+        by_data={**_SRE2L_CIFAR, "tiny_imagenet": _DWA_TINY},
+        datasets=_FOUR,
     ),
-    _paper("d4m", "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10", _BATCH_1024),
+    _paper("d4m", "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10", _BATCH_1024, datasets=("imagenet1k",)),
     _paper(
         "gvbsm",
         "shaoshitong/G_VBSM_Dataset_Condensation 1ed80b0, train/train.sh; RD3 Table 10",
         {**_BATCH_1024, **_HYBRID, "label_mix": "frobenius", "loss": "mse_gt", "gamma": 0.1},
-        "its four labellers by name: the whole committee labels here; CIFAR-100's ConvNet is trained by SGD .1",
+        "its four labellers by name: the whole committee labels here; CIFAR-100's ConvNet is trained by SGD .1;"
+        " Tiny-ImageNet: batches in two halves for the student's batch norm, no weight decay on it and biases",
         by_data={
             "cifar10": {"epochs": 1000, "batch": 100, "gamma": 0.15, "label_mix": "mean"},
             "cifar100": {"epochs": 1000, "batch": 64, "gamma": 0.15, "label_mix": "mean"},
+            "tiny_imagenet": {
+                "epochs": 100,
+                "batch": 100,
+                "label_mix": "mean",
+                "optimiser": "sgd",
+                "learning_rate": 0.1,
+                "weight_decay": 5e-4,
+            },
         },
+        datasets=_FOUR,
     ),
     _paper(
         "edc",
@@ -129,36 +216,44 @@ _OWN = (
             "views": _EDC_CROP,
         },
         "its four labellers by name: the whole committee labels here; its RandAugment's numbers are torchvision's"
-        " defaults, 2 operations of magnitude 9",
+        f" defaults, 2 operations of magnitude 9; {_RAND_FIRST}; its scripts train CIFAR-100 and"
+        " Tiny-ImageNet by SGD .1",
         by_data={
-            "cifar10": {"epochs": 1000, "batch": 25, "views": {**CROP_08, **_RAND_9}},
+            "cifar10": {
+                "epochs": 1000,
+                "batch": 25,
+                "schedule": "multistep",
+                "milestones": (0.8, 0.9, 0.95),
+                "decay": 0.5,
+                "views": {**CROP_08, **_RAND_9},
+            },
             "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2", "views": {**_EDC_CROP, **_RAND_9}},
             "tiny_imagenet": {"views": {**_EDC_CROP, **_RAND_9}},
         },
+        by_both={"tiny_imagenet": ((1, {"epochs": 1000}),)},
+        datasets=_FOUR,
     ),
     _paper(
         "rded",
         "LINs-lab/RDED 3f6453d, argument.py and scripts; RD3 Table 10",
-        {**_RDED, "rates": "rded", "batch_norm_updates": 2},
-        by_ipc=_RDED_BATCHES,
+        _RDED_LOOP,
+        by_ipc=_rded_batches(10, 2),
         by_data=_RDED_SMALL,
+        by_both=dict.fromkeys(TEN_CLASSES, _rded_batches(10, 1)),
+        datasets=(*_FOUR, "imagenette", "imagewoof"),
     ),
     _paper(
         "delt",
         "its fork of RDED's validation (f2f81ca)",
         {**_RDED, "rates": "rded", "views": {"shuffle_factor": 1, "crop_scale_min": 0.25, **_RAND_6}},
         "its RandAugment is timm's rand-m6-n2-mstd1.0 (other operations and scales, magnitudes that vary), here"
-        " torchvision's with magnitude 6 of 30",
-        by_ipc=_RDED_BATCHES,
+        f" torchvision's with magnitude 6 of 30; {_RAND_FIRST}",
+        by_ipc=_rded_batches(20, 2),
+        by_data={"tiny_imagenet": {"batch": 100}},
+        by_both=dict.fromkeys(TEN_CLASSES, _rded_batches(20, 1)),
+        datasets=("imagenet1k", "cifar10", "tiny_imagenet", "imagenette"),
     ),
-    _paper(
-        "cvdd",
-        "Jiacheng8/CV-DD 24097e9, validate and its table of eta",
-        _CVDD,
-        "",
-        by_ipc=((10, {"zeta": 1.0}), (10**9, {"zeta": 2.0})),
-        by_data={"cifar10": {"zeta": 1.0}, "imagenet1k": {"zeta": 1.0}},
-    ),
+    _paper("cvdd", "Jiacheng8/CV-DD 24097e9, validate and its table of eta", _CVDD, _CVDD_LEFT_OUT, **_CVDD_TABLE),
     _paper(
         "prism",
         "its paper's appendix: batch 50 accumulated twice, zeta 2.5, labels as G-VBSM's",
@@ -173,9 +268,24 @@ _OWN = (
             "gamma": 0.1,
             "views": {"shuffle_factor": 1, "crop_scale_min": 0.25},
         },
+        datasets=("imagenet1k",),
     ),
-    _paper("pca", "Rethinking-Dataset-Compression 91d1ef0 (random images with soft labels)", _BATCH_128),
-    _paper("minimax", "vimar-gu/MinimaxDiffusion, train.py", _INSTANCE_HARD, _HARD_LEFT_OUT, by_ipc=_HARD_EPOCHS),
+    _paper(
+        "pca",
+        "Rethinking-Dataset-Compression 91d1ef0 (random images with soft labels)",
+        _BATCH_128,
+        datasets=("imagenet1k",),
+    ),
+    _paper(
+        "minimax",
+        "vimar-gu/MinimaxDiffusion, train.py (hard labels); its figures for ImageNet-1K are RDED's protocol's",
+        _RDED_LOOP,
+        _HARD_LEFT_OUT,
+        by_ipc=_rded_batches(10, 2),
+        by_data={data: {**_INSTANCE_HARD, "rates": "rd3", "batch_norm_updates": 1} for data in _HARD_SETS},
+        by_both=dict.fromkeys(_HARD_SETS, _HARD_EPOCHS),
+        datasets=("imagenet1k", *_HARD_SETS),
+    ),
 )
 
 _KD_IMAGENET: dict[str, Changes] = {
@@ -259,9 +369,13 @@ def preset(name: str) -> Preset:
 def apply(protocol: Protocol, name: str, data: str, ipc: int) -> Protocol:
     """A setting's protocol under a preset, for a dataset and IPC; its name is the preset's. Raises UnknownNameError."""
     chosen = preset(name)
-    by_ipc = next((changes for limit, changes in chosen.by_ipc if ipc <= limit), {})
-    stated = {**chosen.changes, **by_ipc, **chosen.by_data.get(data, {})}
+    by_ipc, by_both = (_fitting(ranges, ipc) for ranges in (chosen.by_ipc, chosen.by_both.get(data, ())))
+    stated = {**chosen.changes, **by_ipc, **chosen.by_data.get(data, {}), **by_both}
     return changed(replace(protocol, name=protocol.name if name == "rd3" else name), stated)
+
+
+def _fitting(ranges: Ranges, ipc: int) -> Changes:
+    return next((changes for limit, changes in ranges if ipc <= limit), {})
 
 
 def changed(protocol: Protocol, changes: Changes) -> Protocol:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from dd_assets.bounds import ABOVE_ZERO, BELOW_ONE, COUNT, NOT_NEGATIVE, SHARE, SHARE_ABOVE_ZERO, Range, require
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.view_presets import Views
 from dd_assets.later import later
@@ -38,16 +39,21 @@ class Protocol:
     """One student training, completely specified but for images, labels, architecture and seed."""
 
     name: str = "rd3"
+    """Of the preset; it counts in the recipe digest."""
     label: LabelMode = "soft"
+    """What a view's target is: the labeller's answer, or the class that the image was made for."""
     label_storage: Literal["stored", "online"] = "stored"
     """stored: logits are replayed from a table; online: the teacher runs on each regenerated view."""
     views: Views
+    """How an image becomes a training view (view_presets.py)."""
     epochs: int = 400
+    """How often all images are gone through (RD3 Tables 8, 9)."""
     batch: int = 50
     """50 if student and teacher share the architecture, else 100 (RD3 Tables 8, 9); |S| if that is smaller."""
     zeta: float = 1.0
     """Cosine smoothing: lr(i) = lr/2 (1 + cos(pi i / (zeta N))), stepped per epoch; 1 with batch 50, 2 with 100."""
     learning_rate: float = 1e-3
+    """The rate of the first epoch (RD3 Tables 8, 9); `rates` can give each student its own."""
     weight_decay: float = 0.01
     """On weights with more than one dimension only (not stated in RD3; RDED, EDC and CV-DD agree)."""
     temperature: float = 20.0
@@ -55,9 +61,11 @@ class Protocol:
     hard_form: Literal["mixed", "base_only"] = "mixed"
     """Hard labels under CutMix: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: networks compute in mixed precision, students and labellers alike; parameters stay fp32."""
     window: float = 0.2
     """Best-in-window looks at every `window_step`-th epoch of the last fifth, as RDED does; last is the headline."""
     window_step: int = 10
+    """Epochs between two looks within the window; the last epoch is looked at in any case."""
     labeller: Literal["teacher", "committee"] = later("teacher")
     """Who gives soft labels: RD3's main table has one teacher, its hybrid labels (appendix I) come from several."""
     label_pool: tuple[str, ...] = later(())
@@ -91,33 +99,43 @@ class Protocol:
     kd_ce: float = later(0.0)
     """Weight of that cross-entropy; RD3's baseline has none, the methods' own recipes .1 to 2."""
     dkd_alpha: float = later(1.0)
+    """Weight of dkd's target-class part; `dkd_beta` is that of its other classes."""
     dkd_beta: float = later(0.5)
     """mdistiller's for ImageNet; 8 for CIFAR."""
     dkd_warmup: int = later(1)
     """Epochs over which dkd grows to its weight: 1 (none) for ImageNet, 20 for CIFAR."""
     nkd_gamma: float = later(1.5)
+    """Weight of nkd's part of the other classes."""
     lskd_weight: float = later(9.0)
+    """Weight of the KL of z-scored logits."""
     crld_within: float = later(2.0)
+    """Weight of crld's KLs between student and teacher on the same view."""
     crld_cross: float = later(0.5)
+    """Weight of its KLs between the weak view of one and the strong view of the other."""
     crld_weak_confidence: float = later(0.9)
+    """The teacher's largest softmax on the weak view from which on the KLs of the same view count."""
     crld_strong_confidence: float = later(0.2)
+    """Its largest softmax on the strong view from which on the KLs across views count."""
     sample_weights: Literal["none", "column"] = later("none")
     """column: each image's loss counts by the image set's column `weight`, scaled to mean 1 (DDOQ's cluster sizes);
     a set without that column is trained as with none."""
     batch_rule: Literal["rd3", "stated"] = later("rd3")
     """rd3: the batch follows RD3's rule for the student; stated: `batch` stands (no more than |S|)."""
     zeta_rule: Literal["rd3", "stated"] = later("rd3")
+    """rd3: `zeta` follows RD3's rule for the student; stated: `zeta` stands."""
     rates: Literal["rd3", "rded"] = later("rd3")
     """rd3: `learning_rate` for every student; rded: RDED's rate of each architecture (STUDENT_RATES)."""
     optimiser: Literal["adamw", "sgd"] = later("adamw")
     """sgd: with `momentum`, `weight_decay` on every parameter (Minimax, DC-BENCH)."""
     momentum: float = later(0.9)
+    """Of sgd, not Nesterov's."""
     schedule: Literal["cosine", "cos2", "multistep"] = later("cosine")
     """cos2: the cosine up to 5/6 of the epochs, then a sixth of its value, falling linearly to 0 (EDC's SSRS);
     multistep: times `decay` at each of `milestones`."""
     milestones: tuple[float, ...] = later((2 / 3, 5 / 6))
     """Shares of the epochs, ascending."""
     decay: float = later(0.2)
+    """What the rate is multiplied by at each milestone."""
     ema: float = later(0.0)
     """Above 0 the test accuracy is that of the parameters' moving average with this decay per step, batch norm's
     buffers the live ones (EDC: .99)."""
@@ -130,6 +148,7 @@ class Protocol:
     """How many of the test images; a seeded sample, equal for all trainings of a dataset."""
 
     def __post_init__(self) -> None:
+        require("protocol", self, _RANGES)
         self._check_looks()
         for name, choices in _choices().items():
             if getattr(self, name) not in choices:
@@ -140,11 +159,15 @@ class Protocol:
                     f"protocol: {name}={getattr(self, name)!r} would change nothing",
                     f"set `{owner}: {'` or `'.join(values)}`",
                 )
-        if self.label_micro_batch < 0 or self.label_micro_batch == 1 or self.gamma < 0:
+        if self.label_micro_batch < 0 or self.label_micro_batch == 1:
             raise InputError(
-                f"protocol: label_micro_batch={self.label_micro_batch}, gamma={self.gamma}",
-                "a part has two views or more (0: the whole batch), gamma is not negative",
+                f"protocol: label_micro_batch={self.label_micro_batch}",
+                "a part has two views or more (0: the whole batch)",
             )
+        shares = [share for share in self.milestones if isinstance(share, (int, float)) and 0 < share <= 1]
+        if list(self.milestones) != sorted(shares):
+            given = list(self.milestones)
+            raise InputError(f"protocol: milestones={given}", "give shares of the epochs in (0, 1], ascending")
         if self.loss == "crld" and (self.label_storage != "online" or self.label_batch_norm != "running"):
             raise InputError(
                 "protocol: crld's strong views have no stored labels, and no parts of a batch",
@@ -160,11 +183,6 @@ class Protocol:
             raise InputError("protocol: label_codec=features is one teacher's, not a committee's", "use `int8`")
         if self.label_top_k and self.loss != "kl":
             raise InputError(f"protocol: {self.loss} needs every logit, label_top_k keeps some", "set `loss: kl`")
-        if self.dkd_warmup < 1 or not 0 <= self.ema < 1 or not self.temperature > 0:
-            raise InputError(
-                f"protocol: dkd_warmup={self.dkd_warmup}, ema={self.ema}, temperature={self.temperature}",
-                "use 1 epoch or more, a decay in [0, 1), a temperature above 0",
-            )
 
     def _check_looks(self) -> None:
         """Raise InputError for batch norm or a curve that cannot be."""
@@ -259,6 +277,17 @@ class Protocol:
         first = self.evaluated_epochs()[0]
         return [e for e in range(first) if self.curve_step and e % self.curve_step == self.curve_step - 1]
 
+
+_RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(("epochs", "batch", "window_step", "dkd_warmup"), COUNT),
+    **dict.fromkeys(("zeta", "temperature", "decay"), ABOVE_ZERO),
+    **dict.fromkeys(("learning_rate", "weight_decay", "gamma", "kd_ce", "dkd_alpha", "dkd_beta"), NOT_NEGATIVE),
+    **dict.fromkeys(("nkd_gamma", "lskd_weight", "crld_within", "crld_cross"), NOT_NEGATIVE),
+    **dict.fromkeys(("crld_weak_confidence", "crld_strong_confidence"), SHARE),
+    **dict.fromkeys(("momentum", "ema"), BELOW_ONE),
+    "window": SHARE_ABOVE_ZERO,
+}
+"""Numbers that do not depend on one another. A rate of 0 is a student that stays as it is."""
 
 STUDENT_RATES = {
     "efficientnet_b0": 0.002,

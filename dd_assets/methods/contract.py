@@ -7,6 +7,7 @@ synthesis receives and returns (request.py), any one method's numbers (its `reci
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -273,5 +274,13 @@ def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) ->
             raise InputError(
                 f"{owner}: {name}={value!r} is not a {type(current).__name__}", f"give a value like {current!r}"
             )
-        changes[name] = value
+        # 20 and 20.0 are one value, and have to be one in recipe digests, too.
+        changes[name] = _as_float(name, value, owner) if isinstance(current, float) else value
     return dataclasses.replace(parameters, **changes)
+
+
+def _as_float(name: str, value: float, owner: str) -> float:
+    """The value as a float; raises InputError for what is not finite, of which no digest can be made."""
+    if not abs(value) <= sys.float_info.max:
+        raise InputError(f"{owner}: {name} is infinite, too large or no number", "give a finite number")
+    return float(value)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
 
+from dd_assets.bounds import BELOW_ONE, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE, Range, require
 from dd_assets.errors import UnknownNameError
 from dd_assets.later import LATER, later
 
@@ -34,10 +35,11 @@ class Architecture:
 
 
 def _convnet(width: int, depth: int, instance_norm: bool = False) -> Architecture:
+    blocks, norm = "1 block" if depth == 1 else f"{depth} blocks", "instance" if instance_norm else "batch"
     return Architecture(
         name=f"convnet{depth}_w{width}{'_in' if instance_norm else ''}",
         family="convnet",
-        summary=f"{depth} blocks of conv3x3-{width}, {'instance' if instance_norm else 'batch'} norm, ReLU, pool 2",
+        summary=f"{blocks} of conv3x3-{width}, {norm} norm, ReLU, pool 2",
         min_size=2**depth,
         batch_norm=not instance_norm,
     )
@@ -201,21 +203,44 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
+_RANGES: Mapping[str, Range] = {
+    "epochs": COUNT,
+    "batch": Range(lambda value: value >= 2, "a whole number, 2 or more"),
+    "learning_rate": NOT_NEGATIVE,
+    "momentum": BELOW_ONE,
+    "weight_decay": NOT_NEGATIVE,
+    "warmup_epochs": COUNT_OR_NONE,
+    "label_smoothing": BELOW_ONE,
+    "pad_crop": COUNT_OR_NONE,
+    "accuracy_floor": SHARE,
+}
+"""Of a teacher's recipe. A rate of 0 trains nothing, and says so by its accuracy."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecipe:
     """How a teacher is trained: SGD with Nesterov off, a linear warm-up, last epoch kept."""
 
     epochs: int
+    """How often all training images are gone through."""
     batch: int = 128
+    """Images per step, 2 or more: batch norm needs two values."""
     learning_rate: float = 0.1
+    """The peak, which the warm-up ends at."""
     momentum: float = 0.9
+    """Of SGD, not Nesterov's."""
     weight_decay: float = 5e-4
+    """On every parameter."""
     warmup_epochs: int = 0
+    """Over so many epochs the rate rises linearly to its peak; 0: it begins there."""
     label_smoothing: float = 0.0
+    """The share of each label that is spread evenly over all classes."""
     pad_crop: int = 4
     """Random crop after zero padding by this many pixels; 0 turns it off."""
     hflip: bool = True
+    """Mirror each image in half of the epochs."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: mixed precision, channels last."""
     accuracy_floor: float = 0.0
     """Top-1 on the test split, in [0, 1], below which the teacher's blocking verdict fails."""
     source: str = ""
@@ -229,6 +254,7 @@ class TeacherRecipe:
             value, known = getattr(self, name), get_args(hints[name])
             if value not in known:
                 raise UnknownNameError.of(f"{name} of a teacher's recipe", value, known)
+        require("teacher's recipe", self, _RANGES)
 
     @classmethod
     def from_stored(cls, parameters: Mapping[str, Any]) -> Self:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dd_assets.planning.engine import AHEAD, Engine
+from dd_assets.planning.memory import SHARE, memory_each
 from dd_assets.planning.plan import Planner, Target
 from dd_assets.planning.unit import Unit
 from dd_assets.units.kinds import kind_of
@@ -28,13 +29,17 @@ def worthwhile(engine: Engine) -> bool:
 def compute_ahead(planner: Planner, engine: Engine, targets: Sequence[Target]) -> None:
     """Compute the units of `targets` and what of them becomes ready by that, until the rest waits for other assets.
 
-    Raises what a unit raises; what was computed until then stays.
+    Targets with a unit that may not fit into memory beside others are left to their own runs, which refuse what does
+    not fit alone either. Raises what a unit raises; what was computed until then stays.
     """
     done: set[str] = set()
     while True:
         for target in targets:
             planner.visit(target)
-        units = {unit.digest: unit for target in targets for unit in planner.missing.get(target, ())}
+        wanted = [planner.missing.get(target, ()) for target in targets]
+        room = SHARE * memory_each(engine.compute, engine.compute.resolved_workers())
+        fitting = [some for some in wanted if all(planner.engine.peaks.get(unit.digest, 0) <= room for unit in some)]
+        units = {unit.digest: unit for some in fitting for unit in some}
         if units.keys() <= done:
             return
         done.update(units)

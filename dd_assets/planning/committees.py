@@ -14,6 +14,8 @@ from dd_assets.methods.contract import Facts
 from dd_assets.methods.registry import METHODS, method
 from dd_assets.planning.cells import Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
+from dd_assets.planning.generation_cost import peak_of
+from dd_assets.planning.memory import run_within
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_assets.units import dataset, image_set, images, labels, priors, statistics, teacher, training
 
@@ -112,7 +114,12 @@ def _distilled(name: str, tuned: Setting, source: Manifest, member: Manifest, en
     if start:
         given["initial"] = _distilled(start, tuned, source, member, engine)
     first_draw = images.plan(chosen, tuned, facts, PRIOR_IPC, [given], parameters)[0]
-    shards = engine.run(first_draw)
+    shards = run_within(
+        engine,
+        first_draw,
+        lambda: peak_of(chosen, parameters, facts, PRIOR_IPC, tuned, None),
+        f"priors of {tuned.name}: {name}",
+    )
     for shard in shards:
         shard.require_usable()
     joined = image_set.plan(shards, tuned.classes, PRIOR_IPC, 0, f"priors {tuned.name} {name}")

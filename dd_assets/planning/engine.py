@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dd_assets.errors import DDError, StoreError
+from dd_assets.errors import DDError, InputError, StoreError
 from dd_assets.planning.checkpoints import Meter, StoreCheckpoints, area_of
 from dd_assets.planning.underway import Lines, Report, Underway, label_of, told
 from dd_assets.planning.unit import Manifest, Product, Unit
@@ -84,9 +84,20 @@ class Work:
     """Where the computation tells how far it is."""
 
     def input(self, name: str) -> Manifest:
-        """The manifest of a declared input; raises VerdictError if its blocking verdict failed."""
-        manifest = self.store.lookup(self.unit.sources[name])
-        assert manifest is not None, f"input {name} of {self.unit.name} was planned but is not in the store"
+        """The manifest of a declared input; raises VerdictError if its blocking verdict failed.
+
+        Raises InputError where it is not what was planned: it may have been discarded or computed anew since then, and
+        the result would be stored under a recipe that names another content.
+        """
+        source, planned = self.unit.sources[name], self.unit.inputs[name]
+        manifest = self.store.lookup(source)
+        if manifest is None or manifest.content != planned:
+            state = "is no longer in the store" if manifest is None else f"is now {manifest.content[:12]}"
+            raise InputError(
+                f"{self.unit.label or self.unit.name}: its input {name} (recipe {source[:12]}, content {planned[:12]})"
+                f" {state}",
+                "run the same command again, which plans with what is there",
+            )
         manifest.require_usable()
         return manifest
 
@@ -222,6 +233,8 @@ class Engine:
     tally: Tally = field(default_factory=Tally)
     leases: bool = True
     lease_seconds: float = DEFAULT_SECONDS
+    peaks: dict[str, int] = field(default_factory=dict)
+    """Bytes that a unit takes at its peak, by recipe digest, as far as looking found units that are weighed."""
     _listed: set[str] | None = None
     """Payloads that were there when a looking engine first asked."""
     _lines: Lines = field(default_factory=Lines)

@@ -35,7 +35,11 @@ UNCHANGED = "bytes unchanged:"
 IGNORED: dict[str, str] = {
     "dd_assets.errors": "texts of refusals; no value passes through",
     "dd_assets.progress": "tells listeners how far a computation is; nothing comes back but checkpoints",
-    "dd_assets.report.*": "pictures and pages are shown, never part of a content digest",
+    **{
+        f"dd_assets.report.{name}": "draws or words what others found: shown, never part of a content digest"
+        for name in ("accuracy_curve", "chart", "exports", "formats", "page", "pictures", "plots", "scatter")
+    },
+    "dd_assets.planning.graph": "lists assets and students; the leaderboard's inputs name those that it shows",
     "dd_assets.planning.engine": "looks up, leases and commits; hands inputs over by content digest, unchanged",
     "dd_resources.store": "moves bytes under content digests, which are checked on every read",
     "dd_assets.units.kinds": "the list of versions itself; each version enters the recipe digest on its own",
@@ -70,8 +74,8 @@ def current() -> dict[str, dict[str, Any]]:
 
     tree = _Tree(ROOTS, PROJECT, tuple(IGNORED))
     return {
-        name: {"version": version, "fingerprint": tree.fingerprint(module)}
-        for name, (version, module) in unit_modules().items()
+        name: {"version": version, "fingerprint": tree.fingerprint(*modules)}
+        for name, (version, modules) in unit_modules().items()
     }
 
 
@@ -144,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.covered:
             from dd_assets.units.kinds import unit_modules
 
-            print("\n".join(covered(unit_modules()[options.covered][1])))
+            tree = _Tree(ROOTS, PROJECT, tuple(IGNORED))
+            print("\n".join(sorted(tree.closure(*unit_modules()[options.covered][1]))))
             return 0
         now = current()
         if options.accept:
@@ -182,14 +187,15 @@ class _Tree:
     hashes: dict[str, str] = field(default_factory=dict)
     imports: dict[str, set[str]] = field(default_factory=dict)
 
-    def fingerprint(self, module: str) -> str:
-        lines = [f"{name} {self._hash(name)}" for name in sorted(self.closure(module))]
+    def fingerprint(self, *modules: str) -> str:
+        lines = [f"{name} {self._hash(name)}" for name in sorted(self.closure(*modules))]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def closure(self, module: str) -> set[str]:
-        if self._file(module) is None:
-            raise InputError(f"there is no module {module!r} below {self.where}", "correct the unit's module path")
-        found, waiting = {module}, [module]
+    def closure(self, *modules: str) -> set[str]:
+        for module in modules:
+            if self._file(module) is None:
+                raise InputError(f"there is no module {module!r} below {self.where}", "correct the unit's module path")
+        found, waiting = set(modules), list(modules)
         while waiting:
             fresh = self._imported(waiting.pop()) - found
             found |= fresh

@@ -16,7 +16,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generation import generation_assets, generation_inputs, samples_of, stated_parameters
 from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.influence import INFLUENCE, influence_inputs
-from dd_assets.planning.memory import memory_each, require_fit
+from dd_assets.planning.memory import Estimate, run_within
 from dd_assets.planning.scoring import scored_draws
 from dd_assets.planning.unit import Manifest, Reference, require_usable
 from dd_assets.units import dataset, image_set, images
@@ -101,12 +101,12 @@ def made_sets(
     given = image_inputs(method, parameters, facts, inputs, engine, draws)
     per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)
     wanted = [unit for draw in per_draw for unit in draw]
-    missing = 0 if engine.look_only else sum(engine.store.lookup(unit.digest) is None for unit in wanted)
-    if missing:
+
+    def peak() -> Estimate:
         samples = samples_of(method, parameters, inputs, engine)
-        needed = peak_of(method, parameters, facts, cell.ipc, cell.setting, samples)
-        require_fit(needed, memory_each(engine.compute, missing), f"{method.name} on {cell.partition}")
-    made = engine.run(wanted)
+        return peak_of(method, parameters, facts, cell.ipc, cell.setting, samples)
+
+    made = run_within(engine, wanted, peak, f"{method.name} on {cell.partition}")
     require_usable(made)
     shards = iter(made)
     label, sets = f"{method.name}/synthetic_images {cell.partition}", {}

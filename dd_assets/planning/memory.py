@@ -6,7 +6,7 @@ Belongs here: the estimate from a recipe, and what a machine has free. Does not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.models.registry import architecture
+from dd_assets.planning.engine import Engine, MissingUnits
+from dd_assets.planning.unit import Manifest, Unit
 from dd_resources.compute import Compute
 
 FLOAT = 4
@@ -78,6 +80,23 @@ def require_fit(needed: Estimate, free: int, what: str) -> None:
         else "not even one image per batch fits; use a machine with more memory"
     )
     raise InputError(f"{what} needs about {needed.total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free", remedy)
+
+
+def run_within(engine: Engine, units: Sequence[Unit], peak: Callable[[], Estimate], what: str) -> list[Manifest]:
+    """As `engine.run`; raises InputError where units of that peak are missing that would not fit side by side.
+
+    An engine that only looks notes the peak of what is missing, for whoever computes it (ahead.py).
+    """
+    if engine.look_only:
+        try:
+            return engine.run(units)
+        except MissingUnits as found:
+            engine.peaks.update(dict.fromkeys((unit.digest for unit in found.units), peak().total))
+            raise
+    missing = sum(engine.store.lookup(unit.digest) is None for unit in units)
+    if missing:
+        require_fit(peak(), memory_each(engine.compute, missing), what)
+    return engine.run(units)
 
 
 def networks_alive(method: Method, parameters: Any, facts: Facts, chosen: Setting) -> list[str]:

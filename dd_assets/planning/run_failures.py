@@ -65,6 +65,8 @@ def _error(result: dg.ExecuteInProcessResult, text: str, exit_code: int) -> DDEr
 def _told(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str, int]]:
     """(asset, what failed, exit code): that of an error of the project's own, or that of any failed run."""
     told = False
+    # Not told apart by its text: a method's name may hold two underscores, too.
+    assets = {"__".join(key.path): key.to_user_string() for key in result.job_def.asset_layer.executable_asset_keys}
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
             name, told = check.asset_key.to_user_string(), True
@@ -74,7 +76,8 @@ def _told(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str, int]]:
             data, told = event.step_failure_data, True
             said = data.user_failure_data.description if data.user_failure_data else None
             cause, exit_code = _cause(data.error) if data.error else ("failed", DDError.exit_code)
-            yield str(event.step_key).replace("__", "/"), f"{event.step_key}: {said or cause}", exit_code
+            step = str(event.step_key)
+            yield assets.get(step, step), f"{step}: {said or cause}", exit_code
     if told:
         return
     for event in result.all_events:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dd_assets.datasets.registry import settings
-from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import REFUSALS, DDError, InputError
 from dd_assets.evaluation.protocol import Protocol
@@ -72,9 +71,10 @@ def _ungenerable(cell: Cell, found: StudyCell) -> str:
 
 
 def _protocol(cell: Cell, found: StudyCell) -> Protocol:
-    variant = found.variant
-    stated = variant.protocol_of(cell.setting.protocol, found.method, cell.setting.data, cell.ipc)
-    return protocol_for(cell, found.student, stated, variant.label)  # type: ignore[arg-type]
+    """The protocol of a cell's trainings; its labels are those that the preset states, else the variant's."""
+    base = replace(cell.setting.protocol, label=found.variant.label)  # type: ignore[arg-type]
+    stated = found.variant.protocol_of(base, found.method, cell.setting.data, cell.ipc)
+    return protocol_for(cell, found.student, stated, stated.label)
 
 
 def possible(study: Study, cell: Cell, facts: Facts | None = None) -> list[StudyCell]:
@@ -123,7 +123,7 @@ def _plans(cell: Cell, found: StudyCell, inputs: Mapping[str, Reference], engine
     made = []
     for draw, seed in trainings(METHODS()[found.method], cell.setting):
         given = {"images": images[f"draw{draw}"], "dataset": usable(engine, inputs["dataset"], "dataset")}
-        table = f"{found.key}/{label_key(draw, seed, protocol)}" if found.variant.label == "soft" else ""
+        table = f"{found.key}/{label_key(draw, seed, protocol)}" if protocol.label == "soft" else ""
         made.append(_Plan(cell=found, draw=draw, seed=seed, protocol=protocol, given=given, table=table))
     return made
 
@@ -235,7 +235,7 @@ def status_of(
 
 def _read_for_labels(cell: Cell, cells: Iterable[StudyCell]) -> set[str]:
     """The assets that the soft labels of these cells come from."""
-    soft = [_protocol(cell, found).labelling for found in cells if found.variant.label == "soft"]
+    soft = [made.labelling for made in (_protocol(cell, found) for found in cells) if made.label == "soft"]
     return {name.split("/")[0] for labelling in soft for name in labels.labeller_inputs(labelling)}
 
 
@@ -320,9 +320,3 @@ def _stage(study: Study) -> Stage:
 def study_stages() -> list[Stage]:
     """One stage per shipped study."""
     return [_stage(study) for study in studies().values()]
-
-
-def settings_of(study: Study) -> list[Setting]:
-    """The enabled settings in which some cell of a study applies."""
-    cells = ((chosen, Cell(setting=chosen, ipc=ipc)) for chosen in settings().values() for ipc in chosen.ipc)
-    return list({chosen.name: chosen for chosen, cell in cells if possible(study, cell)}.values())

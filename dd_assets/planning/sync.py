@@ -23,6 +23,7 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSIO
 from dd_assets.errors import REFUSALS, DDError, InputError
 from dd_assets.planning.ahead import compute_ahead, worthwhile
 from dd_assets.planning.cells import STUDIES
+from dd_assets.planning.class_gaussians import CLASS_GAUSSIANS
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
@@ -41,7 +42,7 @@ Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
 PHASES = (
     ("dataset",),
     ("teacher",),
-    ("committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, INFLUENCE),
+    ("committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, CLASS_GAUSSIANS, INFLUENCE),
 )
 """Assets that come one phase after the other, before all that belong to a method. The teacher has one of its own: a
 short training that generators, which are long, wait for."""
@@ -72,7 +73,7 @@ class Outcome:
     heavy_calls: int = 0
     """Units computed."""
     left_out: LeftOutError | None = None
-    """What of `asked` is not there, and because of what; None where all is, and where nothing was to be computed."""
+    """What of `asked` was refused, or reads what was; None where nothing is."""
 
     def require_all(self) -> None:
         """Raise what `left_out` says, if anything."""
@@ -107,7 +108,10 @@ class Sync:
         self._checks = CheckReports(self.instance)
 
     def run(self, targets: Sequence[Target], strict: bool = False) -> Outcome:
-        """Bring targets and all they read up to date; `strict` raises for a blocked target instead of skipping it.
+        """Bring targets and all they read up to date; blocked ones are skipped.
+
+        strict: raise InputError where that leaves nothing of what was asked for, and for any blocked partition where
+        all are of one asset, which somebody named.
 
         Goes on after a refusal with what does not read the refused partition, and names both in `left_out`. Raises
         the refusal itself where everything asked for reads it, and at once what else ends a run (RunFailedError).
@@ -126,8 +130,8 @@ class Sync:
                 unmade = self._compute_ahead(planner, [target for group in some for target in group])
                 for group in some:
                     self._run_group(planner, group, outcome, unmade)
-        if not self.adopt_only:
-            outcome.left_out = _left_out(planner, outcome)
+        rest = "adopted, or left to be computed" if self.adopt_only else "done"
+        outcome.left_out = _left_out(planner, outcome, rest)
         return outcome
 
     def _breadth(self) -> int:
@@ -168,10 +172,14 @@ class Sync:
     def _refuse_blocked(self, planner: Planner, targets: Sequence[Target], outcome: Outcome, strict: bool) -> None:
         needed = with_upstream(targets)
         reasons = {target: planner.blocked_reason(stages()[target[0]], Cell.of(target[1])) for target in needed}
-        asked = next((target for target in targets if reasons[target]), None)
-        if strict and asked is not None:
+        blocked = [target for target in targets if reasons[target]]
+        # A group or a whole partition holds what its setting has no use for, such as the students of other settings.
+        one_asset = len({asset for asset, _ in targets}) == 1
+        if strict and blocked and (one_asset or len(blocked) == len(targets)):
+            (asset, partition), more = blocked[0], len(blocked) - 1
             raise InputError(
-                f"{asked[0]} [{asked[1]}] is blocked: {reasons[asked]}", "choose another IPC, method or student"
+                f"{asset} [{partition}] is blocked: {reasons[blocked[0]]}{f' (and {more} more)' if more else ''}",
+                "choose another IPC, method or student",
             )
         for target, reason in reasons.items():
             if not reason:
@@ -313,8 +321,11 @@ def _reads_refused(planner: Planner, target: Target) -> bool:
     return any(input_target(name, cell) in planner.refusals for name in stages()[target[0]].reads(cell))
 
 
-def _left_out(planner: Planner, outcome: Outcome) -> LeftOutError | None:
-    """The error that names what was refused, and what of the asked for was left out because of it."""
+def _left_out(planner: Planner, outcome: Outcome, rest: str) -> LeftOutError | None:
+    """The error that names what was refused, and what of the asked for was left out because of it.
+
+    rest: what all else is now.
+    """
     refused = [target for target, word in outcome.lines.items() if word == "refused"]
     causes = [target for target in refused if not _reads_refused(planner, target)]
     left = [target for target in outcome.asked if target in refused and target not in causes]
@@ -322,7 +333,7 @@ def _left_out(planner: Planner, outcome: Outcome) -> LeftOutError | None:
         return None
     because = f"; left out because of it: {_some(left)}" if left else ""
     return LeftOutError(
-        f"refused: {_some(causes)}{because}", "the lines that begin with `refused` say why; everything else is done"
+        f"refused: {_some(causes)}{because}", f"the lines that begin with `refused` say why; everything else is {rest}"
     )
 
 

@@ -14,7 +14,7 @@ from dd_assets.planning.digests import text_digest
 from dd_assets.planning.graph import Cell, stage
 from dd_assets.planning.plan import Target
 from dd_assets.planning.unit import Manifest, Reference
-from dd_resources.store import ArtefactStore, manifest_bytes, manifest_path, payload_path
+from dd_resources.store import ArtefactStore, manifest_bytes, manifest_path
 
 
 @dataclass(kw_only=True)
@@ -24,9 +24,9 @@ class Transferred:
     references: int = 0
     units: int = 0
     already: int = 0
-    """Units that the destination had."""
+    """Units that the destination had, with all their files."""
     bytes: int = 0
-    """Of the payloads that were copied."""
+    """Of the payloads that the destination lacked."""
 
 
 def transfer(
@@ -40,13 +40,14 @@ def transfer(
 
     Payloads are checked against their digests as they are read, recipes against theirs; a unit's inputs go before it,
     its payloads before its manifest, references last. What the destination has is not sent again, so an interrupted
-    transfer goes on where it was. Raises InputError for a unit that the source lacks or that the destination holds
-    with another content, CorruptArtefactError for damaged bytes; nothing that was there is changed.
+    transfer goes on where it was; a unit that lost files there is. Raises InputError for a unit that the source lacks
+    or that the destination holds with another content, CorruptArtefactError for damaged bytes; nothing that was there
+    and whole is changed.
     """
     chosen, done = list(references), Transferred()
     for manifest in _upstream_first(source, chosen):
         there = destination.lookup(manifest.recipe_digest)
-        if there is None:
+        if there is None or (there.content == manifest.content and destination.lost(there)):
             done.bytes += _send(source, destination, manifest)
             done.units += 1
             announce(f"{manifest.label or manifest.recipe['unit']} ({manifest.recipe_digest[:12]})")
@@ -114,10 +115,13 @@ def _checked(source: ArtefactStore, digest: str) -> Manifest:
 
 
 def _send(source: ArtefactStore, destination: ArtefactStore, manifest: Manifest) -> int:
-    sent = 0
-    for name, payload in manifest.payloads.items():
-        data = source.read(manifest, name)
-        if destination.put_if_absent(payload_path(payload.sha256), data):
-            sent += len(data)
+    lacked = destination.lost(manifest)
+    for name in manifest.payloads:
+        # What is there already is read back: damaged bytes go to quarantine, and nothing is pointed at unverified.
+        destination.put_payload(source.read(manifest, name))
+    past = destination.lookup(manifest.recipe_digest)
+    if past is not None and past.payloads != manifest.payloads and destination.lost(past):
+        # It names files that are gone, and would win over the one that comes.
+        destination.discard(past)
     destination.put_if_absent(manifest_path(manifest.recipe_digest), manifest_bytes(manifest))
-    return sent
+    return sum(manifest.payloads[name].bytes for name in lacked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dd_assets.datasets.setting import Setting
@@ -57,6 +58,12 @@ def study_rows(
     return with_diversity(rows) if study.scores == "priors" else rows
 
 
+def _label_of(chosen: Setting, found: StudyCell) -> str:
+    """That of the cell's variant, unless its preset states one."""
+    base = replace(chosen.protocol, label=found.variant.label)  # type: ignore[arg-type]
+    return found.variant.protocol_of(base, found.method, chosen.data, found.ipc).label
+
+
 def _row(
     study: Study,
     chosen: Setting,
@@ -75,7 +82,7 @@ def _row(
         "method": found.method,
         "student": found.student,
         "variant": found.variant.name,
-        "label": found.variant.label,
+        "label": _label_of(chosen, found),
         "status": status,
         "reason": reason,
         "published_mean": printed.mean if printed else None,

@@ -6,6 +6,7 @@ Belongs here: planning it and reading the data once. Does not belong: file layou
 from __future__ import annotations
 
 from dd_assets.datasets.setting import VALIDATION, Setting
+from dd_assets.errors import InputError
 from dd_assets.lazy import np
 from dd_assets.methods.contract import Facts
 from dd_assets.planning.engine import Work
@@ -35,12 +36,21 @@ def plan(setting: Setting, raw: RawData) -> Unit:
 
 
 def compute(unit: Unit, work: Work) -> Product:
-    """Read, check and describe the data; raises InputError for unreadable images or wrong class orders."""
+    """Read, check and describe the data; raises InputError for unreadable images or wrong class orders.
+
+    Raises it too where the files are not those of the plan, whose fingerprint stands in the recipe.
+    """
     from dd_assets.datasets.registry import setting
     from dd_assets.report.pictures import contact_sheet
 
     chosen = setting(unit.setting)
     train, test = work.raw.load(unit.setting)
+    # After reading, so that files which changed meanwhile are found too.
+    if work.raw.fingerprint(chosen) != unit.inputs["source"]:
+        raise InputError(
+            f"dataset {unit.setting}: its files changed after it was planned",
+            "run the same command again once they are complete",
+        )
     counts = [np.bincount(split.labels, minlength=len(chosen.classes)).tolist() for split in (train, test)]
     shown = np.concatenate([train.of_class(label)[:10] for label in range(min(10, len(chosen.classes)))])
     empty = [name for name, count in zip(chosen.classes, counts[0], strict=True) if not count]

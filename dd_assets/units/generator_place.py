@@ -57,7 +57,9 @@ def examine(chosen: Setting, name: str, raw: RawData) -> None:
 
 def _require_transformers(what: str) -> None:
     if importlib.util.find_spec("transformers") is None:
-        raise InputError(f"{what} needs the package transformers", "pip install 'dd-assets[text]'")
+        raise InputError(
+            f"{what} needs the package transformers", "pip install -c constraints.txt -e '.[text]' in the checkout"
+        )
 
 
 def place_again(

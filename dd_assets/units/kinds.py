@@ -21,7 +21,8 @@ class Kind:
     compute: str
     """'module:function' taking (unit, work), imported in the process that computes."""
     code: str
-    """The module whose tokens, with those of all it imports, are the fingerprint of this version."""
+    """The module whose tokens, with those of what computes and of all that both import, are the fingerprint of this
+    version; another one than that of `compute` where it is called by name."""
     exclusive: Exclusive = False
     """True: one at a time in the run's own process; False: side by side in worker processes; "threads": the former for
     the sake of more threads, the latter where it would get no more (dd_resources.compute.Compute)."""
@@ -63,7 +64,7 @@ def kinds() -> dict[str, Kind]:
         "reference_latents": _own("reference_latents", 1),
         "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "embedding": _own("embedding", 1, exclusive=True),
-        "leaderboard": _own("leaderboard", 5, exclusive=True),
+        "leaderboard": _own("leaderboard", 6, exclusive=True),
     }
     for name, method in METHODS().items():
         table[f"images/{name}"] = Kind(
@@ -79,6 +80,6 @@ def kind_of(name: str) -> Kind:
     return kinds()[name]
 
 
-def unit_modules() -> dict[str, tuple[int, str]]:
-    """Unit name to (declared version, module whose code it stands for), for the fingerprint guard."""
-    return {name: (kind.version, kind.code) for name, kind in kinds().items()}
+def unit_modules() -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Unit name to (declared version, modules whose code it stands for), for the fingerprint guard."""
+    return {name: (kind.version, (kind.compute.split(":")[0], kind.code)) for name, kind in kinds().items()}

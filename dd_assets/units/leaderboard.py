@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 
-from dd_assets.planning.digests import ContentHasher
+from dd_assets.planning.digests import ContentHasher, text_digest
 from dd_assets.planning.engine import Work
-from dd_assets.planning.unit import Product, Unit
+from dd_assets.planning.unit import Product, Reference, Unit
 from dd_assets.report.contents import Contents, gather
 from dd_assets.report.diversity import diversity_references
 from dd_assets.report.exports import as_csv
@@ -42,11 +42,16 @@ def plan(store: ArtefactStore, namespace: str) -> Unit:
         version=kind_of("leaderboard").version,
         parameters={"namespace": namespace},
         inputs={
-            **{f"{method}/{student}@{setting}@{ipc}": ref.recipe for method, student, setting, ipc, ref in found},
-            **{f"{method}/diversity@{setting}@{ipc}": ref.recipe for method, setting, ipc, ref in measured},
+            **{f"{method}/{student}@{setting}@{ipc}": _state(ref) for method, student, setting, ipc, ref in found},
+            **{f"{method}/diversity@{setting}@{ipc}": _state(ref) for method, setting, ipc, ref in measured},
         },
         label="leaderboard",
     )
+
+
+def _state(reference: Reference) -> str:
+    """Digest of all that a row shows of a reference: a recipe may get another content, and `declared` is outside it."""
+    return text_digest([reference.recipe, reference.content, reference.declared])
 
 
 def compute(unit: Unit, work: Work) -> Product:

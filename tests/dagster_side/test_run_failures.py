@@ -105,6 +105,16 @@ def test_every_failed_step_has_its_own_error_and_only_a_refusal_lets_others_go_o
     assert "m__images: no images → add some; run " in str(found["m/images"])
 
 
+def test_the_asset_of_a_step_is_the_one_that_it_makes_whatever_its_name() -> None:
+    @dg.asset(key=["own__method", "images"])
+    def made() -> None:
+        raise dg.Failure("no images", allow_retries=False) from InputError("no images")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = failures(dg.materialize([made], instance=instance, raise_on_error=False))
+    assert list(found) == ["own__method/images"]
+
+
 @pytest.mark.parametrize("end", [DagsterExecutionInterruptedError(), SystemExit(TERMINATED)])
 def test_a_run_ended_at_its_start_says_so(end: BaseException) -> None:
     def ended() -> None:

@@ -94,6 +94,9 @@ def test_an_unknown_base_names_the_nearest(enable):
         ("teacher: {architecture: resnet18, recipe: {epoch: 3}}", UnknownNameError, "did you mean 'epochs'"),
         ("teacher: {architecture: resnet18, recipe: {epochs: '3'}}", InputError, "is not a int"),
         ("protocol: {epochs: many}", InputError, "is not a int"),
+        ("protocol: {batch: 0, batch_rule: stated}", InputError, "batch=0 → give a whole number, 1 or more"),
+        ("protocol: {learning_rate: .inf}", InputError, "learning_rate is infinite"),
+        ("teacher: {architecture: resnet18, recipe: {epochs: 0}}", InputError, "epochs=0 → give a whole number, 1"),
     ],
 )
 def test_what_cannot_work_is_refused_by_entry_and_field(enable, change, error, match):

@@ -129,4 +129,5 @@ def test_the_package_that_reads_encoders_is_asked_for_by_name(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     engine.look_only = True
     reason = Planner(engine, "main").visit(("generator_text", "own")).reason
-    assert reason == "text encoder sentences needs the package transformers → pip install 'dd-assets[text]'"
+    remedy = "pip install -c constraints.txt -e '.[text]' in the checkout"
+    assert reason == f"text encoder sentences needs the package transformers → {remedy}"

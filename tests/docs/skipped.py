@@ -20,6 +20,8 @@ SKIPPED: dict[tuple[str, str], str] = {
         "the reader's own folder; docs/tutorials/your-own-dataset.md does the same with a real one"
     ),
     ("docs/deploy.md", "cp deploy/example.env"): "needs Docker",
+    ("docs/deploy.md", "docker compose -f deploy/compose.yaml exec s3"): "needs Docker; weed's own command was tried",
+    ("docs/deploy.md", "docker compose -f deploy/compose.yaml run"): "needs Docker",
     ("docs/deploy.md", "pip install -c constraints.txt"): "needs a cluster; tests/dagster_side/test_ray.py starts one",
     ("docs/deploy.md", "export DD_STORE=s3://artefacts/dd DD_EXECUTOR"): "needs a cluster, as above",
     ("docs/studies.md", "dd-assets study rd3_table_6   "): (

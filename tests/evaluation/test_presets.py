@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
 from dd_assets.datasets.catalogue import CATALOGUE
-from dd_assets.errors import UnknownNameError
-from dd_assets.evaluation.presets import PRESETS, apply, changed
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.evaluation.labellers import micro_batches
+from dd_assets.evaluation.optimiser import learning_rate
+from dd_assets.evaluation.presets import PRESETS, TEN_CLASSES, apply, changed
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
-from dd_assets.planning.digests import plain
+from dd_assets.field_notes import field_notes
+from dd_assets.planning import studies as planning
+from dd_assets.planning.cells import Cell
+from dd_assets.planning.digests import plain, text_digest
+from dd_assets.report import studies as study_report
+from dd_assets.studies.registry import study
 
 RD3 = Protocol(views=VIEW_PRESETS["rd3"])
 
@@ -59,6 +68,199 @@ def test_papers_recipes_as_rd3s_table_10_and_their_scripts_have_them(
     assert (made.batch, made.zeta, made.epochs, made.temperature, made.loss, made.views.crop_scale_min) == expected
 
 
+def own(method: str, data: str, ipc: int) -> Protocol:
+    """A paper's recipe as a student of another architecture than the teacher's trains under it."""
+    images = ipc * len(CATALOGUE[data].classes)
+    return apply(RD3, f"paper:{method}", data, ipc).for_student(False, images, "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "ipc", "digest"),
+    [
+        ("paper:sre2l", "imagenet1k", 10, "3e59a7c7d057"),
+        ("paper:sre2lpp", "imagenet1k", 50, "247f1777f29b"),
+        ("paper:cda", "imagenet1k", 10, "8ed2dfd1bc8d"),
+        ("paper:dwa", "imagenet1k", 10, "b53dd8ca0224"),
+        ("paper:d4m", "imagenet1k", 10, "ccd8dea94232"),
+        ("paper:gvbsm", "imagenet1k", 10, "2c29b051dc89"),
+        ("paper:gvbsm", "cifar10", 10, "9a11423fdc74"),
+        ("paper:edc", "imagenet1k", 10, "333d106e13d3"),
+        ("paper:edc", "cifar100", 10, "8b7da6345c9a"),
+        ("paper:edc", "tiny_imagenet", 10, "493ba4a85121"),
+        ("paper:rded", "imagenet1k", 10, "ade9189aef9d"),
+        ("paper:rded", "cifar100", 50, "abd610b6d6cf"),
+        ("paper:delt", "imagenet1k", 50, "e4c60499d9a8"),
+        ("paper:cvdd", "imagenet1k", 50, "60781e7ea879"),
+        ("paper:cvdd", "tiny_imagenet", 50, "643324fefbc9"),
+        ("paper:prism", "imagenet1k", 10, "cba7b097269d"),
+        ("paper:pca", "imagenet1k", 10, "9c961bd2c017"),
+    ],
+)
+def test_recipes_that_were_right_keep_their_digests(name: str, data: str, ipc: int, digest: str) -> None:
+    """Pinned before presets stated label modes and tables by dataset and IPC."""
+    made = apply(RD3, name, data, ipc).for_student(True, 10**6, "resnet18").for_labels("soft", ("resnet18",))
+    assert text_digest(plain(made)).startswith(digest)
+
+
+@pytest.mark.parametrize("name", ["paper:minimax", "igd_hard", "dc_bench"])
+def test_hard_label_protocols_say_so(name: str) -> None:
+    """MinimaxDiffusion's train.py: hard labels, SGD .01."""
+    made = apply(RD3, name, "imagenette", 10)
+    assert (made.label, made.optimiser, made.learning_rate) == ("hard", "sgd", 0.01)
+
+
+def test_minimax_has_hard_labels_on_its_subsets_and_rdeds_protocol_on_imagenet1k() -> None:
+    """Its published ImageNet-1K figures have soft labels; a preset's label goes before that of a study's variant."""
+    (found,) = [
+        cell
+        for cell in study("rd3_table_2").cells(CATALOGUE["imagenet1k"], 10)
+        if (cell.method, cell.variant.name) == ("minimax", "own recipe")
+    ]
+    woof, whole = (Cell(setting=CATALOGUE[name], ipc=10) for name in ("imagewoof", "imagenet1k"))
+    hard, soft = planning._protocol(woof, found), planning._protocol(whole, found)
+    assert (hard.label, hard.optimiser, hard.epochs, hard.batch) == ("hard", "sgd", 2000, 64)
+    assert (hard.batch_norm_updates, hard.schedule, hard.milestones) == (1, "multistep", (2 / 3, 5 / 6))
+    assert (soft.label, soft.optimiser, soft.epochs, soft.batch) == ("soft", "adamw", 300, 100)
+    assert planning._read_for_labels(woof, [found]) == set()
+    assert planning._read_for_labels(whole, [found]) == {"teacher"}
+    assert [study_report._label_of(cell.setting, found) for cell in (woof, whole)] == ["hard", "soft"]
+    made, rded = (apply(whole.setting.protocol, f"paper:{name}", "imagenet1k", 10) for name in ("minimax", "rded"))
+    assert replace(made, name="") == replace(rded, name="")
+
+
+@pytest.mark.parametrize("method", ["cvdd", "sre2lpp"])
+@pytest.mark.parametrize(
+    ("data", "ipc", "zeta", "rate", "batch", "parts"),
+    [
+        ("cifar10", 1, 1.0, 1e-3, 10, [5, 5]),
+        ("cifar10", 10, 1.0, 1e-3, 16, [8, 8]),
+        ("cifar10", 50, 1.0, 1e-3, 16, [8, 8]),
+        ("cifar100", 1, 1.0, 1e-3, 16, [8, 8]),
+        ("cifar100", 10, 2.0, 1e-3, 16, [8, 8]),
+        ("cifar100", 50, 1.0, 1e-3, 16, [8, 8]),
+        ("tiny_imagenet", 1, 2.0, 1e-3, 16, [8, 8]),
+        ("tiny_imagenet", 10, 1.0, 1e-3, 16, [8, 8]),
+        ("tiny_imagenet", 50, 2.0, 1e-3, 16, [8, 8]),
+        ("imagenette", 1, 2.0, 5e-4, 10, [5, 5]),
+        ("imagenette", 10, 1.0, 5e-4, 10, [5, 5]),
+        ("imagenette", 50, 2.0, 5e-4, 10, [5, 5]),
+        ("imagenet1k", 1, 2.0, 1e-3, 16, [8, 8]),
+        ("imagenet1k", 10, 2.0, 1e-3, 16, [8, 8]),
+        ("imagenet1k", 50, 1.0, 1e-3, 16, [8, 8]),
+    ],
+)
+def test_cvdds_table_of_eta_rate_and_batch_for_resnet18(
+    method: str, data: str, ipc: int, zeta: float, rate: float, batch: int, parts: list[int]
+) -> None:
+    """CV-DD:validate/train_fkd.py (eta, adamw_lr) and relabel/scripts (-b); every batch in two halves."""
+    made = own(method, data, ipc)
+    assert (made.zeta, made.learning_rate, made.batch) == (zeta, rate, batch)
+    assert micro_batches(made.batch, made.label_micro_batch) == parts
+
+
+def test_edcs_steps_on_cifar10_and_its_long_training_at_one_image_of_tiny_imagenet() -> None:
+    """EDC:Branch_CIFAR_10/train: MultiStepLR [800, 900, 950], .5; batch 10 at IPC 1. Branch_Tiny_ImageNet/train2.sh."""
+    made = own("edc", "cifar10", 10)
+    rates = [learning_rate(made, epoch) for epoch in (0, 799, 800, 899, 900, 949, 950, 999)]
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 1.25e-4, 1.25e-4])
+    assert (made.epochs, made.batch, own("edc", "cifar10", 1).batch) == (1000, 25, 10)
+    assert [own("edc", "tiny_imagenet", ipc).epochs for ipc in (1, 10, 50)] == [1000, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("data", "batches"),
+    [
+        *((data, (10, 50, 100)) for data in TEN_CLASSES),
+        ("cifar100", (20, 100, 200)),
+        ("imagenet1k", (20, 100, 200)),
+        ("tiny_imagenet", (100, 100, 100)),
+    ],
+)
+@pytest.mark.parametrize("method", ["rded", "delt"])
+def test_rdeds_batches_follow_the_number_of_classes(method: str, data: str, batches: tuple[int, ...]) -> None:
+    """RDED:argument.py at IPC 1, 10 and 50: 10, 50, 100, twice that for 100 and 1,000 classes, Tiny-ImageNet 100."""
+    assert tuple(own(method, data, ipc).batch for ipc in (1, 10, 50)) == batches
+
+
+def test_the_datasets_of_ten_classes_are_the_catalogues() -> None:
+    assert {entry.data for entry in CATALOGUE.values() if len(entry.classes) == 10} == set(TEN_CLASSES)
+    # Between RDED's IPC values its fork has some of its own (DELT:evaluation/argument.py).
+    assert [own("delt", "cifar10", ipc).batch for ipc in (20, 30, 100)] == [50, 100, 100]
+
+
+@pytest.mark.parametrize("method", ["sre2l", "dwa"])
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_teachers_in_train_mode_label_by_the_statistics_of_whole_batches(method: str, data: str) -> None:
+    """SRe2L:*small_dataset/relabel_cifar.py and DWA:validation_cifar.py never call the teacher's eval()."""
+    made = own(method, data, 10)
+    assert (made.label_batch_norm, made.label_micro_batch, made.label_dropout) == ("batch", 0, False)
+    assert (
+        own(method, "imagenet1k", 10).label_batch_norm == own(method, "tiny_imagenet", 10).label_batch_norm == "running"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("sre2l", {"epochs": 100, "batch": 256, "learning_rate": 80.0, "weight_decay": 2.5e-7, "loss": "kl"}),
+        ("cda", {"epochs": 100, "batch": 256, "learning_rate": 80.0, "weight_decay": 2.5e-7, "loss": "kl"}),
+        ("dwa", {"epochs": 200, "batch": 64, "learning_rate": 80.0, "weight_decay": 2.5e-7, "loss": "kl"}),
+        (
+            "gvbsm",
+            {
+                "epochs": 100,
+                "batch": 100,
+                "learning_rate": 0.1,
+                "weight_decay": 5e-4,
+                "loss": "mse_gt",
+                "gamma": 0.1,
+                "label_mix": "mean",
+            },
+        ),
+    ],
+)
+def test_tiny_imagenets_own_recipes_are_sgds(method: str, expected: dict[str, Any]) -> None:
+    """tiny-imagenet:script/train_kd.sh, DWA:scripts/run_tiny.sh (.2 and 1e-4 on T^2 KL, T 20), G-VBSM:train.sh."""
+    made = own(method, "tiny_imagenet", 10)
+    expected |= {"optimiser": "sgd", "momentum": 0.9, "temperature": 20.0, "zeta": 1.0, "schedule": "cosine"}
+    assert {name: getattr(made, name) for name in expected} == expected
+    views = made.views
+    assert (views.crop_scale_min, views.shuffle_factor, views.mixup_alpha) == (0.08, 1, 0.0)
+    assert views.cutmix_alpha == (0 if method == "sre2l" else 1)
+
+
+def test_sgd_on_a_squared_temperature_is_sgd_at_that_multiple_of_the_rate() -> None:
+    """L = .5 w^2 with T = 20: 400 L at .2 and 1e-4 moves w as L does at 80 and 2.5e-7; a decay left alone would not."""
+
+    def walked(rate: float, decay: float, scale: float) -> float:
+        weight = torch.tensor([1e-3], dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.SGD([weight], lr=rate, momentum=0.9, weight_decay=decay)
+        for _ in range(3):
+            optimiser.zero_grad()
+            (scale * 0.5 * weight**2).sum().backward()
+            optimiser.step()
+        return float(weight)
+
+    assert walked(80.0, 2.5e-7, 1.0) == pytest.approx(walked(0.2, 1e-4, 400.0), rel=1e-9)
+    assert walked(80.0, 1e-4, 1.0) != pytest.approx(walked(0.2, 1e-4, 400.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper:")])
+def test_what_stands_in_for_a_recipe_that_a_paper_does_not_state_is_named(name: str) -> None:
+    entry = PRESETS[name]
+    assert entry.datasets[0] == "imagenet1k"
+    assert set(entry.datasets) <= {setting.data for setting in CATALOGUE.values()}
+    for data in ("mine", "digits", *entry.datasets):
+        note = f"no recipe stated for {data}: {entry.datasets[0]}'s"
+        assert (note in entry.left_out_on(data)) == (data not in entry.datasets)
+        assert entry.left_out in entry.left_out_on(data)
+
+
+def test_protocols_that_are_no_papers_stand_in_for_nothing() -> None:
+    assert PRESETS["rd3"].left_out_on("mine") == ""
+    assert PRESETS["paper:cda"].left_out_on("cifar10").endswith("no recipe stated for cifar10: imagenet1k's")
+
+
 def test_the_hard_label_protocol_trains_longer_on_fewer_images() -> None:
     epochs = [apply(RD3, "igd_hard", "imagenette", ipc).epochs for ipc in (1, 10, 50, 100)]
     assert epochs == [3000, 2000, 1500, 1000]
@@ -81,3 +283,43 @@ def test_typos_are_named() -> None:
         changed(RD3, {"temperatur": 3.0})
     with pytest.raises(UnknownNameError, match="field of the views"):
         changed(RD3, {"views": {"crop": 3.0}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"batch": 0, "batch_rule": "stated"},
+        {"batch": -5},
+        {"window_step": 0},
+        {"window": 0.0},
+        {"window": 1.1},
+        {"zeta": 0.0},
+        {"learning_rate": -1e-3},
+        {"learning_rate": float("inf")},
+        {"learning_rate": float("nan")},
+        {"weight_decay": -0.01},
+        {"temperature": 0.0},
+        {"temperature": float("inf")},
+        {"momentum": 1.0, "optimiser": "sgd"},
+        {"ema": 1.0},
+        {"decay": 0.0, "schedule": "multistep"},
+        {"milestones": (0.5, 0.2), "schedule": "multistep"},
+        {"milestones": (0.5, 1.5), "schedule": "multistep"},
+        {"milestones": ("half",), "schedule": "multistep"},
+        {"gamma": -1.0, "loss": "mse_gt"},
+        {"kd_ce": float("nan"), "loss": "dkd"},
+        {"crld_weak_confidence": 1.5, "loss": "crld", "label_storage": "online"},
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_field_and_value(changes: dict[str, Any]) -> None:
+    name, value = next(iter(changes.items()))
+    shown = list(value) if isinstance(value, tuple) else value
+    with pytest.raises(InputError) as refused:
+        replace(RD3, **changes)
+    assert refused.value.problem == f"protocol: {name}={shown!r}"
+    assert refused.value.remedy.startswith("give ")
+
+
+def test_every_field_of_a_protocol_says_what_it_is() -> None:
+    assert [name for name, note in field_notes(Protocol).items() if not note.text] == []

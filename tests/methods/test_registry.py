@@ -16,7 +16,8 @@ import pytest
 
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods import registry
-from dd_assets.methods.contract import Method, Recipe
+from dd_assets.methods.contract import Method, Recipe, with_overrides
+from dd_assets.planning.digests import text_digest
 from tests.models.digits import facts
 
 
@@ -110,3 +111,21 @@ def test_a_crop_that_is_none_is_refused_by_every_method_that_crops(name: str, lo
     wrong = dataclasses.replace(_any_parameters(entry), crop_scale_min=low)
     given = dataclasses.replace(facts(), committee=entry.pool(wrong, facts()) or ("a",))
     assert f"crops from {low} to 1.0 of the area" in str(entry.reason_against(wrong, given, 1))
+
+
+def test_a_whole_number_for_a_float_makes_no_recipe_of_its_own() -> None:
+    parameters = registry.method("sre2l").recipe_for("default").parameters
+    whole, point = (with_overrides(parameters, {"r_bn": value}, "sre2l") for value in (20, 20.0))
+    assert isinstance(whole.r_bn, float)
+    assert text_digest(whole) == text_digest(point)
+    with pytest.raises(InputError, match=r"iterations=3\.0 is not a int"):
+        with_overrides(parameters, {"iterations": 3.0}, "sre2l")
+    with pytest.raises(InputError, match="r_bn=True is not a float"):
+        with_overrides(parameters, {"r_bn": True}, "sre2l")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -(10**400)])
+def test_what_is_no_finite_number_is_refused_by_name(value: float) -> None:
+    parameters = registry.method("sre2l").recipe_for("default").parameters
+    with pytest.raises(InputError, match="sre2l: r_bn is infinite, too large or no number → give a finite number"):
+        with_overrides(parameters, {"r_bn": value}, "sre2l")

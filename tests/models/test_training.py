@@ -14,6 +14,7 @@ import torch
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.field_notes import field_notes
 from dd_assets.models.architectures import build_model
 from dd_assets.models.registry import TeacherRecipe
 from dd_assets.models.training import _TrainingViews, _unpack, learning_rate_at, top1, train_teacher
@@ -116,6 +117,31 @@ def test_a_recipe_with_a_constant_rate_trains_with_it() -> None:
 def test_a_recipe_names_what_it_can_have(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(UnknownNameError, match=named):
         TeacherRecipe(epochs=1, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("epochs", [0, -1]),
+        ("batch", [0, 1]),
+        ("learning_rate", [-1.0, float("inf"), float("nan")]),
+        ("momentum", [1.0, -0.1]),
+        ("weight_decay", [-1e-4]),
+        ("warmup_epochs", [-1]),
+        ("label_smoothing", [1.0]),
+        ("pad_crop", [-1]),
+        ("accuracy_floor", [-0.1, 90.0, float("nan")]),
+    ],
+)
+def test_a_recipe_refuses_numbers_that_cannot_be(name: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(InputError) as refused:
+            dataclasses.replace(SHORT, **{name: value})
+        assert refused.value.problem == f"teacher's recipe: {name}={value!r}"
+
+
+def test_every_field_of_a_recipe_says_what_it_is() -> None:
+    assert [name for name, note in field_notes(TeacherRecipe).items() if not note.text] == []
 
 
 def test_views_are_crops_of_the_zero_padded_image() -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dd_assets.errors import DDError
+from dd_assets.errors import DDError, InputError
 from dd_assets.planning import engine as engine_module
 from dd_assets.planning.checkpoints import Meter
-from dd_assets.planning.engine import Engine, StoreCheckpoints, Task, execute
+from dd_assets.planning.engine import Engine, StoreCheckpoints, Task, Work, execute
+from dd_assets.planning.unit import Product, Unit
 from dd_assets.units import kinds
 from dd_resources import leases
 from dd_resources.compute import Compute
@@ -242,3 +243,23 @@ def test_a_unit_that_ends_its_holders_is_given_up_by_name(
     with pytest.raises(DDError, match=r"counting 0 was lost 6 times.*DD_STEP_MEMORY_GB"):
         engine(store, lease_seconds=0.1).run([wanted])
     assert taken == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_input_is_what_was_planned_or_refused(tmp_path: Path) -> None:
+    store = ArtefactStore(str(tmp_path / "store")).open()
+    upstream = Unit(name="teacher", version=1, parameters={}, inputs={})
+    made = store.commit(upstream, Product(content="c" * 64, payloads={"w": b"weights"}), {})
+    planned = {"inputs": {"teacher": made.content}, "sources": {"teacher": made.recipe_digest}}
+    unit = Unit(name="labels", version=1, parameters={}, label="labels digits|1", **planned)  # type: ignore[arg-type]
+    work = Work(store=store, raw=RawData(), device="cpu", unit=unit)
+    assert work.input("teacher") == made
+    assert work.input_bytes("teacher", "w") == b"weights"
+    store.discard(made)
+    with pytest.raises(
+        InputError, match=rf"labels digits\|1: its input teacher \(recipe {made.recipe_digest[:12]}, .* no"
+    ):
+        work.input("teacher")
+    # Computed anew on another machine, whose result has other bits.
+    store.commit(upstream, Product(content="d" * 64, payloads={"w": b"others"}), {})
+    with pytest.raises(InputError, match=r"content cccccccccccc\) is now dddddddddddd → run the same command again"):
+        work.input_bytes("teacher", "w")

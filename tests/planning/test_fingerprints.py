@@ -255,6 +255,37 @@ def test_the_command_line_checks_refuses_and_accepts(tmp_path, monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["fingerprints.json"]
 
 
+DRAWING = {"accuracy_curve", "chart", "exports", "formats", "page", "pictures", "plots", "scatter"}
+JUDGING = {"comparison", "contents", "diversity", "leaderboard", "metrics", "published", "relations", "scores"}
+
+
+def test_what_gives_a_unit_its_content_is_covered_and_what_only_draws_is_not(capsys):
+    def listed(unit: str) -> set[str]:
+        assert fingerprints.main(["--covered", unit]) == 0
+        return set(capsys.readouterr().out.split())
+
+    board = {name.rsplit(".", 1)[-1] for name in listed("leaderboard") if name.startswith("dd_assets.report.")}
+    assert board >= JUDGING | {"statistics", "variance"}
+    assert not board & DRAWING
+    assert not any(name.startswith("dd_assets.report") for name in listed("teacher"))
+    shards = listed("images/random")
+    assert {"dd_assets.units.images", "dd_assets.methods.random.synthesis", "dd_assets.units.tables"} <= shards
+    assert "dd_assets.methods.rded.synthesis" not in shards
+
+
+def test_the_code_that_calls_a_synthesis_is_part_of_its_fingerprint(project, monkeypatch):
+    where = project(**{"own.unit": "def compute(): return 1\n", "own.method": "def make(): return 1\n"})
+    modules = {"images/a": (1, ("own.unit", "own.method"))}
+    monkeypatch.setattr("dd_assets.units.kinds.unit_modules", lambda: modules)
+    monkeypatch.setattr(fingerprints, "ROOTS", ROOTS)
+    monkeypatch.setattr(fingerprints, "PROJECT", where)
+    seen = [fingerprints.current()["images/a"]["fingerprint"]]
+    for name in ("own.unit", "own.method"):
+        project(**{name: "def changed(): return 2\n"})
+        seen.append(fingerprints.current()["images/a"]["fingerprint"])
+    assert len(set(seen)) == 3
+
+
 def test_every_ignored_module_exists_and_has_a_reason():
     for pattern, reason in IGNORED.items():
         path = fingerprints.PROJECT.joinpath(*pattern.removesuffix(".*").split("."))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from dd_assets.errors import CorruptArtefactError, InputError
+from dd_assets.cli import main
+from dd_assets.errors import CorruptArtefactError, InputError, StoreError
+from dd_assets.planning import gc
 from dd_assets.planning.gc import collect, pin, unpin
 from dd_assets.planning.unit import Manifest, Product, Reference, Unit
 from dd_resources import leases
 from dd_resources.leases import acquire
 from dd_resources.store import ArtefactStore
+from tests.resources.test_files import cannot_list
 
 LONG_AGO = time.time() - 30 * 86_400
 
@@ -95,7 +100,7 @@ def test_what_is_young_stays_with_the_old_things_it_was_made_from(store: Artefac
 
 
 def test_a_young_payload_without_manifest_stays_since_its_commit_may_be_under_way(store: ArtefactStore) -> None:
-    store._put_payload(b"just written")
+    store.put_payload(b"just written")
     assert collect(store) == []
     age(store, store.list("payloads"))
     assert [reason for _, _, reason in collect(store)] == ["payload that no manifest names"]
@@ -232,3 +237,96 @@ def test_other_results_stay_with_their_recipe_and_go_with_it(store: ArtefactStor
     assert store.alternatives(dropped.recipe_digest) == []
     (other,) = store.alternatives(kept.recipe_digest)
     assert store.read(other, "p") == b"another result of " + kept.recipe_digest.encode()
+
+
+def once_decided(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Let something happen when all is decided and nothing is removed yet."""
+    real = gc._leftovers
+
+    def last(store: ArtefactStore, limit: float) -> list[gc.Removal]:
+        action()
+        return real(store, limit)
+
+    monkeypatch.setattr(gc, "_leftovers", last)
+
+
+def test_what_came_into_use_after_the_decision_stays(store: ArtefactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = commit(store, "dataset")
+    adopted, pinned = commit(store, "teacher", root), commit(store, "score")
+    read, dropped = commit(store, "images"), commit(store, "old")
+    other = Product(content="e" * 64, payloads={"p": b"another result"})
+    for manifest in (adopted, dropped):
+        store.keep_beside(manifest.unit(), other, {})
+    age(store)
+
+    def come_into_use() -> None:
+        refer(store, adopted)
+        pin(store, "paper", [pinned.recipe_digest])
+        commit(store, "labels", read)
+
+    once_decided(monkeypatch, come_into_use)
+    removed = collect(store, dry_run=False)
+    assert names_left(store) == {"dataset", "teacher", "score", "images", "labels"}
+    assert [path.split("/")[0] for path, _, _ in removed] == ["manifests", "alternatives", "payloads"]
+    (beside,) = store.alternatives(adopted.recipe_digest)
+    assert store.read(beside, "p") == b"another result"
+
+
+def test_what_a_computation_reads_that_began_after_the_decision_stays(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, recipe = commit(store, "teacher"), "a" * 64
+    commit(store, "old")
+    for area in (recipe, "b" * 64, "c" * 64):
+        store.replace(f"work/{area}/checkpoint", b"state")
+    age(store)
+    facts = {"sources": [source.recipe_digest], "area": "b" * 64}
+    once_decided(monkeypatch, lambda: acquire(store, recipe, facts=facts))
+    removed = collect(store, dry_run=False)
+    assert [path.split("/")[0] for path, _, _ in removed] == ["manifests", "work"]
+    assert names_left(store) == {"teacher"}
+    assert sorted(store.list("work")) == [f"work/{area}/checkpoint" for area in (recipe, "b" * 64)]
+    assert len(store.list("lease")) == 1
+
+
+def test_a_payload_that_is_named_again_while_manifests_go_stays(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store, "old", data=b"same")
+    age(store)
+    real = store.remove
+
+    def remove(relative: str) -> None:
+        real(relative)
+        if relative.startswith("manifests"):
+            commit(store, "new", data=b"same")
+
+    monkeypatch.setattr(store, "remove", remove)
+    assert [path.split("/")[0] for path, _, _ in collect(store, dry_run=False)] == ["manifests"]
+    assert names_left(store) == {"new"}
+
+
+def test_references_that_cannot_be_listed_stop_everything(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk or the network there is no sign that nothing is referenced."""
+    refer(store, commit(store, "teacher"))
+    age(store)
+    with monkeypatch.context() as failing:
+        cannot_list(failing, "references/default", errno.EIO)
+        with pytest.raises(StoreError, match="listing references failed"):
+            collect(store, dry_run=False)
+    assert names_left(store) == {"teacher"}
+
+
+@pytest.mark.parametrize("days", ["-1", "nan"])
+def test_an_age_that_would_keep_nothing_young_is_refused(
+    store: ArtefactStore, monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    commit(store, "young")
+    with pytest.raises(InputError, match=r"younger than .* days cannot stay → "):
+        collect(store, younger_than_days=float(days), dry_run=False)
+    monkeypatch.setenv("DD_STORE", store.root)
+    done = CliRunner().invoke(main, ["gc", "--delete", "--younger-than", days])
+    assert done.exit_code != 0
+    assert names_left(store) == {"young"}

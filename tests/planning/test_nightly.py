@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from dd_assets.automation import build_schedules
+from dd_assets.automation import build_schedules, nightly_assets
+from dd_assets.definitions import defs
 from dd_assets.methods.registry import METHODS
+from dd_assets.planning import graph
+from dd_assets.planning.cells import STUDIES
 from dd_resources.injection import RawDataResource, StoreResource
 from tests.planning.tiny import Edit, Tiny, in_chain, method, with_parameter, write_image, write_weights
 
@@ -72,6 +75,14 @@ def test_a_changed_dataset_brings_its_teacher_along(tiny: Tiny) -> None:
     write_image(tiny.data, "train", "ant", 0, 200)
     assert night(tiny, "datasets") == {"tiny": {"dataset", "teacher"}}
     assert isinstance(night(tiny, "noise"), str)
+
+
+def test_every_asset_but_studies_is_in_one_nightly_list_and_in_that_job() -> None:
+    listed = [asset for assets in nightly_assets().values() for asset in assets]
+    assert sorted(listed) == sorted(asset for asset, stage in graph.stages().items() if stage.group != STUDIES)
+    for job, assets in nightly_assets().items():
+        selected = defs.resolve_job_def(job).asset_layer.selected_asset_keys
+        assert {dg.AssetKey(asset.split("/")) for asset in assets} <= selected, job
 
 
 def test_every_method_has_a_schedule() -> None:

@@ -40,7 +40,9 @@ def planner(tiny: Tiny) -> Planner:
     return Planner(Engine(tiny.store, RawData(str(tiny.data)), look_only=True), NAMESPACE)
 
 
-def sync(tiny: Tiny, targets: Sequence[Target], adopt_only: bool = False) -> tuple[Outcome | DDError, list[str]]:
+def sync(
+    tiny: Tiny, targets: Sequence[Target], adopt_only: bool = False, strict: bool = False
+) -> tuple[Outcome | DDError, list[str]]:
     """What a sync that has nothing to compute came to, and what it said."""
     said: list[str] = []
     with dg.DagsterInstance.ephemeral() as instance:
@@ -48,8 +50,8 @@ def sync(tiny: Tiny, targets: Sequence[Target], adopt_only: bool = False) -> tup
         job = Sync(engine, NAMESPACE, instance, dg.Definitions(), lambda *_: dg.MaterializeResult(), said.append)
         job.adopt_only = adopt_only
         try:
-            outcome = job.run(targets)
-            return outcome.left_out or outcome, said
+            outcome = job.run(targets, strict)
+            return outcome if adopt_only else outcome.left_out or outcome, said
         except DDError as error:
             return error, said
 
@@ -182,6 +184,32 @@ def test_a_dataset_that_cannot_be_read_refuses_a_sync_with_its_own_error(tiny: T
     shutil.rmtree(tiny.data / "tiny")
     error, _ = sync(tiny, [(SCORE, "tiny|1")])
     assert isinstance(error, InputError)
+
+
+def test_what_only_other_settings_use_is_passed_over_and_blocks_no_sync(tiny: Tiny) -> None:
+    elsewhere = ("noise/score_resnet18", "tiny|1")
+    outcome, said = sync(tiny, [elsewhere, (SCORE, "tiny|1"), ("generator_small", "tiny")], strict=True)
+    assert isinstance(outcome, Outcome)
+    assert outcome.lines[(SCORE, "tiny|1")] == "adopted"
+    blocked = {line.split(":")[0] for line in said if line.startswith("blocked")}
+    assert blocked == {"blocked   noise/score_resnet18 [tiny|1]", "blocked   generator_small [tiny]"}
+
+
+@pytest.mark.parametrize("others", [[], [("generator_small", "tiny")], [("noise/score_resnet18", "tiny|2")]])
+def test_a_sync_of_which_all_is_blocked_says_so(tiny: Tiny, others: list[Target]) -> None:
+    error, said = sync(tiny, [("noise/score_resnet18", "tiny|1"), *others], strict=True)
+    assert isinstance(error, InputError)
+    assert error.problem.startswith("noise/score_resnet18 [tiny|1] is blocked: tiny does not score resnet18")
+    assert error.problem.endswith("(and 1 more)") is bool(others)
+    assert not any(line.startswith("blocked") for line in said)
+
+
+def test_one_asset_by_name_is_refused_where_it_is_blocked_in_one_partition(tiny: Tiny, edit: Edit) -> None:
+    edit(ipc=(1, 5))
+    pair: list[Target] = [("random/synthetic_images", "tiny|1"), ("random/synthetic_images", "tiny|5")]
+    error, _ = sync(tiny, pair, strict=True)
+    assert isinstance(error, InputError)
+    assert error.problem.startswith("random/synthetic_images [tiny|5] is blocked: ")
 
 
 def test_discard_tells_none_from_several_and_takes_no_short_beginnings(tiny: Tiny) -> None:

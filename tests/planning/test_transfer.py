@@ -104,3 +104,36 @@ def test_a_missing_unit_is_named_before_anything_is_copied(source, tmp_path: Pat
     with pytest.raises(InputError, match="unit 000000000000 is not in store"):
         transfer(store, there, [lost], SPACE)
     assert list(there.list("manifests")) == []
+
+
+def test_what_the_destination_lost_or_has_damaged_is_sent_again(source, tmp_path: Path) -> None:
+    store, references, made = source
+    there = ArtefactStore(str(tmp_path / "there")).open()
+    transfer(store, there, references, SPACE)
+    there.remove(payload_path(made["left"].payloads["file"].sha256))
+    done = transfer(store, there, references, SPACE)
+    assert (done.units, done.already, done.bytes) == (1, 3, len("left"))
+    # Of a unit that is not there yet a payload may be, of another one with the same bytes.
+    there.remove(manifest_path(made["last"].recipe_digest))
+    there.replace(payload_path(made["last"].payloads["file"].sha256), b"LAST")
+    done = transfer(store, there, references, SPACE)
+    assert (done.units, done.already) == (1, 3)
+    for name, manifest in made.items():
+        assert there.lookup(manifest.recipe_digest) == manifest
+        assert there.read(manifest, "file") == name.encode()
+    assert len(there.list("quarantine")) == 1
+
+
+def test_a_manifest_there_that_names_other_lost_files_gives_way(source, tmp_path: Path) -> None:
+    """The content digest is over meaning: the files behind it may have other bytes on another machine."""
+    store, references, made = source
+    there = ArtefactStore(str(tmp_path / "there")).open()
+    theirs = there.commit(
+        made["root"].unit(), Product(content=made["root"].content, payloads={"file": b"ROOT"}), {"host": "there"}
+    )
+    assert transfer(store, there, references, SPACE).already == 1
+    assert there.lookup(theirs.recipe_digest) == theirs
+    there.remove(payload_path(theirs.payloads["file"].sha256))
+    assert transfer(store, there, references, SPACE).already == 3
+    assert there.lookup(theirs.recipe_digest) == made["root"]
+    assert there.read(made["root"], "file") == b"root"

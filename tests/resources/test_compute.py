@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, MachineError
 from dd_resources import compute
 from dd_resources.compute import Compute
 from dd_resources.injection import default_compute
@@ -144,3 +145,27 @@ def test_threads_of_work_that_runs_alone_are_the_deployments_to_say(monkeypatch:
         monkeypatch.setenv("DD_EXCLUSIVE_THREADS", stated)
         with pytest.raises(InputError, match="DD_EXCLUSIVE_THREADS"):
             default_compute()
+
+
+def killed_at_zero(number: int) -> int:
+    """The number, but for zero, whose worker ends as Linux ends one when memory is short."""
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_after_a_worker_was_killed_the_next_map_has_new_ones() -> None:
+    with pytest.raises(MachineError, match=r"a worker process was killed, .* memory.* → .*fewer.*same command") as lost:
+        list(TWO.map(killed_at_zero, [0, 1, 2]))
+    assert "\n" not in str(lost.value)
+    assert compute._POOLS == {}
+    assert sorted(TWO.map(killed_at_zero, [1, 2])) == [(0, 1), (1, 2)]
+    # One that dies between two maps is met when the second hands its pieces out.
+    (pool,) = compute._POOLS.values()
+    workers = list(pool._processes.values())
+    os.kill(workers[0].pid, signal.SIGKILL)
+    for worker in workers:
+        worker.join(30)
+    with pytest.raises(MachineError, match="a worker process was killed"):
+        list(TWO.map(killed_at_zero, [1, 2]))
+    assert compute._POOLS == {}

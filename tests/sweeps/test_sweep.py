@@ -67,7 +67,8 @@ def test_at_the_end_each_groups_best_is_scored_once_on_the_test_split(folder: Pa
     before = units(folder).keys()
     done = run(folder, "sweep", *OPTIONS, "--final", "--write", str(folder / "best.yaml"), **ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout[: done.stdout.rindex("]") + 1])
+    rows = json.loads(done.stdout)
+    assert f"recipe file: {folder / 'best.yaml'}" in done.stderr
     new = [unit for path, unit in units(folder).items() if path not in before]
     trained = [unit for unit in new if unit["recipe"]["unit"] == "training"]
     assert {unit["setting"] for unit in trained} == {"tiny"}

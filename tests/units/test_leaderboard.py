@@ -1,0 +1,32 @@
+"""The leaderboard unit: whatever a row shows is named by its recipe, so that a table never outlives it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from dd_assets.datasets.registry import setting
+from dd_assets.planning.unit import Reference
+from dd_assets.units import leaderboard
+from dd_resources.store import ArtefactStore
+
+SPACE = "mine"
+
+
+@pytest.mark.parametrize("asset", [f"random/score_{setting('digits').students[0]}", "random/diversity"])
+@pytest.mark.parametrize(
+    "change",
+    [{"units": {"hard/draw0/seed0": "b" * 64}}, {"contents": {"hard/draw0/seed0": "d" * 64}}, {"declared": False}],
+    ids=["recipe", "content", "declared"],
+)
+def test_any_change_of_a_reference_asks_for_another_table(store: ArtefactStore, asset: str, change: dict) -> None:
+    key = "hard/draw0/seed0"
+    reference = Reference(asset=asset, partition="digits|1", units={key: "a" * 64}, contents={key: "c" * 64})
+    empty = leaderboard.plan(store, SPACE)
+    store.write_reference(SPACE, reference)
+    first = leaderboard.plan(store, SPACE)
+    assert len(first.inputs) == 1
+    assert leaderboard.plan(store, SPACE).digest == first.digest != empty.digest
+    store.write_reference(SPACE, dataclasses.replace(reference, **change))
+    assert leaderboard.plan(store, SPACE).digest != first.digest
