@@ -187,4 +187,6 @@ def _answer(question: Mapping[str, Any]) -> _Answer:
 
 
 if __name__ == "__main__":
-    print(MARK + json.dumps(asdict(_answer(json.load(sys.stdin)))))
+    print(MARK + json.dumps(asdict(_answer(json.load(sys.stdin)))), flush=True)
+    # All is said. A library's thread once aborted the end of this process, which would have counted as a failure.
+    os._exit(0)
