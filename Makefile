@@ -19,8 +19,8 @@ install: $(STAMP) ## create or update .venv
 
 $(STAMP): pyproject.toml constraints.txt
 	@# An older one would be told of conflicting dependencies, and leave an environment that a newer one cannot use.
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is not Python 3.11 or newer: name one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+		{ echo "$(PYTHON) is not Python 3.11.4 or newer: name one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -6,8 +6,10 @@ Belongs here: quick examinations with a one-line finding each. Does not belong: 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,10 @@ from dd_assets.writing import writing
 if TYPE_CHECKING:
     from dd_assets.datasets.setting import Setting
     from dd_resources.raw_data import RawData
+
+
+LONGEST_NAME = 60
+"""Characters of a suggested name, of the 64 that a setting's may have (datasets/user_settings.NAME)."""
 
 
 def examine() -> list[dict[str, Any]]:
@@ -33,6 +39,7 @@ def examine() -> list[dict[str, Any]]:
         ("store", _store),
         ("device", _device),
         ("executor", _executor),
+        ("methods", _methods),
         ("dagster instance", _instance),
         *((f"dataset {name}", lambda name=name: _dataset(name)) for name in settings()),  # type: ignore[misc]
         *(
@@ -64,10 +71,18 @@ def examine_folder(folder: str, target: str | None) -> list[dict[str, Any]]:
         detail = f"not written: no image in {', '.join(found.empty[:12])} → mend that, then run this again"
         listed.append({"check": "setting", "ok": False, "detail": detail})
     elif target:
-        name = Path(folder).name.replace(" ", "_")
+        name = _setting_name(Path(folder).name or Path(os.environ.get("DD_DATA_ROOT", "")).name)
         Path(target).write_text(as_yaml(name, found), encoding="utf-8")
         listed.append({"check": "setting", "ok": True, "detail": f"{name}, written to {target}; set DD_DATASETS to it"})
     return listed
+
+
+def _setting_name(text: str) -> str:
+    """The text as a setting's name: letters without accents and digits, all else '_', and no name that is taken."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub("[^A-Za-z0-9_]+", "_", plain).strip("_")[:LONGEST_NAME] or "images"
+    # The one setting that is there without a file.
+    return f"{name}_2" if name == "digits" else name
 
 
 def generator_folders(chosen: Setting) -> dict[str, str]:
@@ -116,18 +131,27 @@ def _instance() -> str:
 def _device() -> str:
     import torch
 
-    from dd_resources.compute import Compute
+    from dd_resources.compute import Compute, exclusive_threads
 
-    compute = Compute()
+    compute = Compute(exclusive_threads=exclusive_threads())
     return f"{compute.resolved_device()}, {compute.resolved_workers()} workers, torch {torch.__version__}"
 
 
 def _executor() -> str:
-    from dd_resources.execution import executor, executor_name
+    from dd_resources.execution import executor, executor_name, step_tags
     from dd_resources.injection import store_root
 
     executor(store_root())
+    step_tags(networks=True)
     return executor_name()
+
+
+def _methods() -> str:
+    """How many methods there are; raises InputError for a package or recipe file that cannot be one."""
+    from dd_assets.methods.registry import METHODS
+
+    own = f", with those of {os.environ['DD_RECIPES']}" if os.environ.get("DD_RECIPES") else ""
+    return f"{len(METHODS())}{own}"
 
 
 def _generators(chosen: Setting) -> str:
@@ -177,10 +201,11 @@ def _existing(field: str, path: Path) -> Path:
 def _dataset(name: str) -> str:
     import numpy as np
 
-    from dd_assets.datasets.registry import setting
+    from dd_assets.planning.cells import Cell
     from dd_resources.raw_data import RawData
 
-    chosen = setting(name)
+    # By its partition, as commands look for it.
+    chosen = Cell.of(name).setting
     raw = RawData(os.environ.get("DD_DATA_ROOT", ""))
     raw.fingerprint(chosen)
     train, test = raw.load(name)

@@ -127,13 +127,15 @@ SPARE = ("agree %", "RD3 %", "labels", "images", "seeds", "draws", "training s",
 
 
 def _cells(row: Mapping[str, Any], origin: Mapping[Target, str]) -> dict[str, str]:
-    spread = "" if row["accuracy_std"] is None else f" ± {100 * row['accuracy_std']:.1f}"
+    spread, spread_of_best = (
+        "" if row[name] is None else f" ± {100 * row[name]:.1f}" for name in ("accuracy_std", "best_std")
+    )
     asset = (f"{row['method']}/score_{row['student']}", f"{row['dataset']}|{row['ipc']}")
     cells = {
         "#": str(row["rank"] or "–"),
-        "method": row["method"] if row["declared"] else f"{row['method']} (overridden)",
+        "method": f"{row['method']} ({row['apart']})" if row["apart"] else row["method"],
         "accuracy %": f"{100 * row['accuracy_mean']:.1f}{spread}",
-        "best %": f"{100 * row['best_mean']:.1f}",
+        "best %": f"{100 * row['best_mean']:.1f}{spread_of_best}",
         "agree %": "–" if row["label_agreement"] is None else f"{100 * row['label_agreement']:.1f}",
         "RD3 %": "–" if row["published"] is None else f"{100 * row['published']:.1f}",
         "draws": str(row["draws"]),

@@ -7,6 +7,7 @@ Belongs here: the data root, fingerprints of source files, the in-memory cache. 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -81,15 +82,24 @@ def _fingerprint(chosen: Setting, source: Source) -> str:
         raise InputError(f"dataset {chosen.name} needs a data root", "set DD_DATA_ROOT to the folder that holds it")
     files = layout.files(chosen, source)
     listing = [[source.describe(entry.path), entry.size, entry.mark] for entry in files]
-    key = text_digest([layout.place_is_label, listing])
+    boundary = _boundary(chosen, layout, source, files)
+    key = text_digest([layout.place_is_label, listing, *boundary])
     # Without a mark, a size alone would have to stand for the content.
     kept = sum(entry.size for entry in files) >= REMEMBERED_FROM and all(entry.mark for entry in files)
     found = decoded.remembered_fingerprint(key) if kept else None
     if found is None:
-        found = text_digest([_identity(layout, source, entry) for entry in files])
+        found = text_digest([*(_identity(layout, source, entry) for entry in files), *boundary])
         if kept:
             decoded.remember_fingerprint(key, found)
     return found
+
+
+def _boundary(chosen: Setting, layout: Reader, source: Source, files: Sequence[Found]) -> list[int]:
+    """[files of the training split] where a file could move to the other split and the sequence of files stay.
+
+    [] for one file per split, which have had their fingerprint without it.
+    """
+    return [layout.training_files(chosen, source)] if layout.training_files is not None and len(files) > 2 else []
 
 
 def _identity(layout: Reader, source: Source, entry: Found) -> str | list[str]:

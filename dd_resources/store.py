@@ -38,11 +38,16 @@ class ArtefactStore(Files):
         super().__init__(root, storage_options)
         self._checked = False
 
-    def open(self) -> ArtefactStore:
-        """Create the store if it is new; raises StoreError if unusable, FormatVersionError if it is a newer one."""
+    def open(self, create: bool = True) -> ArtefactStore:
+        """Create the store if it is new; raises StoreError if unusable, FormatVersionError if it is a newer one.
+
+        Without `create` a place that holds no store is a StoreError, and nothing is written there.
+        """
         if self._checked:
             return self
         data = self.read_or_none("format.json")
+        if data is None and not create:
+            raise StoreError(f"there is no store at {self.root}", "correct the address; a store has a file format.json")
         if data is None:
             mine = json.dumps({"format": STORE_FORMAT}).encode()
             data = mine if self.put_if_absent("format.json", mine) else self.read_or_none("format.json")

@@ -64,6 +64,60 @@ def test_every_dependency_of_a_service_has_a_health_check() -> None:
             assert "healthcheck" in COMPOSE["services"][needed], needed
 
 
+def test_what_does_not_serve_the_webservers_port_has_a_health_check_of_its_own() -> None:
+    """The image's own asks port 3000."""
+    ours = {name: one for name, one in COMPOSE["services"].items() if one.get("image") == "dd-assets:latest"}
+    assert set(ours) == {"code", "webserver", "daemon"}
+    assert [name for name, one in ours.items() if "healthcheck" not in one] == ["webserver"]
+    assert "-p 3000" in ours["webserver"]["command"]
+    assert ours["daemon"]["healthcheck"]["test"] == ["CMD", "dagster-daemon", "liveness-check"]
+
+
+def test_compose_passes_every_setting_that_the_readme_lists() -> None:
+    listed = set(re.findall(r"^\| `(DD_\w+)`", (PROJECT / "README.md").read_text("utf-8"), re.MULTILINE))
+    passed = COMPOSE["x-dagster"]["environment"]
+    assert len(listed) >= 8
+    # Its steps run in the containers of compose.yaml.
+    assert listed - {"DD_EXECUTOR"} <= set(passed)
+    asked = {name for value in passed.values() for name in re.findall(r"\$\{(DD_\w+):-\}", str(value))}
+    example = (DEPLOY / "example.env").read_text("utf-8")
+    assert asked >= {"DD_DATASETS", "DD_RECIPES", "DD_EXCLUSIVE_THREADS", "DD_DOWNLOAD_WEIGHTS", "DD_DOCS_URL"}
+    assert all(f"\n{name}=" in example for name in asked)
+
+
+@pytest.mark.parametrize(
+    "name", ["DD_DATASETS", "DD_RECIPES", "DD_EXCLUSIVE_THREADS", "DD_DOWNLOAD_WEIGHTS", "DD_DOCS_URL"]
+)
+def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So compose hands on what nobody set."""
+    from dd_assets.datasets.registry import settings
+    from dd_assets.fetching import may_fetch
+    from dd_assets.methods.registry import METHODS
+    from dd_assets.planning.descriptions import with_page
+    from dd_resources.compute import exclusive_threads
+
+    def answers() -> tuple[object, ...]:
+        settings.cache_clear()
+        METHODS.cache_clear()
+        return list(settings()), list(METHODS()), exclusive_threads(), may_fetch(), with_page("", METHODS()["rded"])
+
+    monkeypatch.delenv(name, raising=False)
+    unset = answers()
+    monkeypatch.setenv(name, "")
+    assert answers() == unset
+
+
+def test_postgresql_and_dagster_read_the_same_secret() -> None:
+    """Without `existingSecret` the bundled chart keeps a password of its own."""
+    stated = yaml.safe_load((DEPLOY / "k8s" / "values.yaml").read_text())
+    secret = stated["global"]["postgresqlSecretName"]
+    assert stated["postgresql"] == {"enabled": True, "existingSecret": secret}
+    head = (DEPLOY / "k8s" / "values.yaml").read_text().replace("\\\n#", "")
+    made = re.search(rf"secret generic {secret} (.+)", head)
+    assert made
+    assert re.findall(r"literal=([a-z-]+)", made[1]) == ["postgresql-password", "postgresql-postgres-password"]
+
+
 def test_secrets_come_from_outside() -> None:
     """Each is required by name; a default would go into production unnoticed."""
     text = (DEPLOY / "compose.yaml").read_text() + (DEPLOY / "k8s" / "values.yaml").read_text()

@@ -9,7 +9,9 @@ import pytest
 
 from dd_assets.datasets import registry
 from dd_assets.doctor import examine, examine_folder
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.methods.registry import METHODS
+from dd_assets.planning.cells import Cell
 from tests.diffusion.hub_cache import FOLDER, REVISION, Hub, hub
 from tests.diffusion.tiny import dit_folder
 
@@ -102,3 +104,47 @@ def test_a_settings_file_that_cannot_be_written_is_refused_before_the_survey(
     target = tmp_path / "missing" / "settings.yaml"
     with pytest.raises(InputError, match=f"^{target.parent} is no folder that can be written to → name a file in one"):
         examine_folder("numbers", str(target))
+
+
+@pytest.mark.parametrize(
+    ("variables", "check", "named"),
+    [
+        ({"DD_EXCLUSIVE_THREADS": "abc"}, "device", "DD_EXCLUSIVE_THREADS='abc'"),
+        ({"DD_EXECUTOR": "ray", "DD_STORE_SHARED": "1", "DD_STEP_CPUS": "x"}, "executor", "DD_STEP_CPUS='x'"),
+        ({"DD_EXECUTOR": "k8s", "DD_STORE_SHARED": "1", "DD_K8S_POD": "gone.yaml"}, "executor", "DD_K8S_POD=gone.yaml"),
+        ({"DD_RECIPES": "gone"}, "methods", "DD_RECIPES=gone is not a folder"),
+    ],
+)
+def test_a_variable_that_every_computing_command_refuses_is_named(
+    examined, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], check: str, named: str
+) -> None:
+    METHODS.cache_clear()
+    rows = examined("{}")
+    assert rows[check][0], rows[check]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    METHODS.cache_clear()
+    rows = examined("{}")
+    METHODS.cache_clear()
+    assert not rows[check][0]
+    assert named in rows[check][1]
+    assert [name for name, (ok, _) in rows.items() if not ok] == [check]
+
+
+def test_a_setting_that_no_command_finds_by_its_partition_is_named(
+    examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.yaml").write_text("digits-10: {base: digits}\n")
+    monkeypatch.setenv("DD_DATASETS", str(tmp_path / "settings.yaml"))
+
+    def row() -> tuple[bool, str]:
+        registry.settings.cache_clear()
+        return {row["check"]: (row["ok"], row["detail"]) for row in examine()}["dataset digits-10"]
+
+    assert row()[0]
+
+    def refuse(partition: str) -> Cell:
+        raise UnknownNameError(f"unknown partition {partition!r}")
+
+    monkeypatch.setattr(Cell, "of", refuse)
+    assert row() == (False, "unknown partition 'digits-10'")

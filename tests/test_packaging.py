@@ -40,5 +40,13 @@ def test_an_older_python_is_named_before_anything_is_made(tmp_path: Path) -> Non
         ["make", f"PYTHON={older}", "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    assert f"{older} is not Python 3.11 or newer: name one, as in make PYTHON=python3.12 demo" in done.stderr
+    assert f"{older} is not Python 3.11.4 or newer: name one, as in make PYTHON=python3.12 demo" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_oldest_python_is_one_whose_tar_files_can_be_checked() -> None:
+    """3.11.4 brought PEP 706's hook, on which `archives.checked_tars` relies."""
+    stated = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"]
+    assert stated == ">=3.11.4"
+    assert "sys.version_info < (3, 11, 4)" in (PROJECT / "Makefile").read_text("utf-8")
+    assert "Python 3.11.4 or newer" in (PROJECT / "README.md").read_text("utf-8")

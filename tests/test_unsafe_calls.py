@@ -75,8 +75,8 @@ def test_no_source_has_one() -> None:
     assert {path: calls for path, calls in found.items() if calls} == {}
 
 
-def test_user_settings_own_loader_is_a_safe_one() -> None:
-    text = (PROJECT / "dd_assets/datasets/user_settings.py").read_text("utf-8")
+def test_the_loader_of_settings_and_recipes_is_a_safe_one() -> None:
+    text = (PROJECT / "dd_assets/yaml_files.py").read_text("utf-8")
     assert "class Loader(yaml.SafeLoader)" in text
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from dd_assets.errors import DDError, InputError
 from dd_assets.partitions import SPACES
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.graph import Cell, Stage, stages
+from dd_assets.planning.graph import Cell, Stage, require_parameters_taken, resolved, stages
 from dd_assets.planning.sync import UP_TO_DATE
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.kinds import kind_of
@@ -86,9 +86,10 @@ def stage_asset(stage: Stage, describe: Describe) -> dg.AssetsDefinition:
         loaded = {name: references[n] for n, name in zip(names, stage.inputs, strict=True)}
         try:
             cell = Cell.of(str(context.partition_key), config.parameters)
+            require_parameters_taken(stage, cell)
             inputs = _read(stage, cell, loaded)
             engine = Engine(store.open(), raw_data.get(), compute.get(networks), announce=context.log.info)
-            reference = stages()[stage.asset].resolve(cell, inputs, engine)
+            reference = resolved(stages()[stage.asset], cell, inputs, engine)
             return present(cell, engine, reference)
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -133,6 +134,7 @@ def present(cell: Cell, engine: Engine, reference: Reference) -> dg.MaterializeR
     stage = stages()[reference.asset]
     manifests = {key: manifest for key, digest in reference.units.items() if (manifest := engine.store.lookup(digest))}
     computed, reused = len(engine.tally.computed), len(engine.tally.reused)
+    overridden = cell.overrides and not reference.declared
     # What a person looks for first comes first: pictures and accuracies, then costs, then digests and the recipe.
     metadata: dict[str, Any] = {
         **_DESCRIBE[stage.asset](engine, cell, manifests),
@@ -143,7 +145,7 @@ def present(cell: Cell, engine: Engine, reference: Reference) -> dg.MaterializeR
         "bytes": sum(manifest.total_bytes for manifest in manifests.values()),
         "content_digest": reference.content,
         "recipe_digest": reference.recipe,
-        **({"overridden": dg.MetadataValue.json(dict(cell.overrides))} if cell.overrides else {}),
+        **({"overridden": dg.MetadataValue.json(dict(cell.overrides))} if overridden else {}),
         "units": dg.MetadataValue.json(dict(reference.units)),
         "recipe_of_first_unit": dg.MetadataValue.json(next(iter(manifests.values())).recipe if manifests else {}),
     }

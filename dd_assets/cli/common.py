@@ -215,6 +215,14 @@ def opened_store() -> ArtefactStore:
     return ArtefactStore(store_root()).open()
 
 
+def require_executor() -> None:
+    """Raise as the definitions do where DD_EXECUTOR cannot work here, before anything runs."""
+    from dd_resources.execution import executor
+    from dd_resources.injection import store_root
+
+    executor(store_root())
+
+
 def looking_engine() -> Engine:
     """An engine that computes nothing, over the store and data of the environment."""
     from dd_assets.planning.engine import Engine

@@ -18,6 +18,7 @@ from dd_assets.cli.common import (
     opened_store,
     partition_option,
     reference_of,
+    require_executor,
     select_option,
     targets_of,
 )
@@ -80,7 +81,9 @@ def verify(asset: str, partition: str) -> None:
     """Recompute every unit of an asset partition in a fresh process and compare; nothing is changed."""
     from dd_assets.planning.plan import target_of
 
-    _recompute([target_of(asset, partition)], None, keep=False)
+    target = target_of(asset, partition)
+    require_executor()
+    _recompute([target], None, keep=False)
 
 
 def _recompute(targets: Sequence[Target], only: set[str] | None, keep: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dd_assets.cli.common import as_json_option, opened_store, show
+from dd_assets.cli.common import as_json_option, opened_store, require_executor, show
 from dd_assets.errors import DDError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def report(folder: Path, embedding: bool) -> None:
     from dd_assets.report.site import check_writable, write_site
     from dd_resources.injection import NAMESPACE
 
+    if embedding:
+        require_executor()
     check_writable(folder)
     if embedding:
         _embed()
@@ -123,12 +125,12 @@ def _embed() -> None:
     """Compute embeddings that are missing; where that cannot be (no raw data here) the report does without."""
     from dd_assets.planning.engine import Engine
     from dd_assets.units.embedding import refresh
-    from dd_resources.compute import Compute
-    from dd_resources.injection import NAMESPACE
+    from dd_resources.injection import NAMESPACE, default_compute
     from dd_resources.raw_data import RawData
 
     try:
-        refresh(Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), Compute()), NAMESPACE)
+        raw = RawData(os.environ.get("DD_DATA_ROOT", ""))
+        refresh(Engine(opened_store(), raw, default_compute().get()), NAMESPACE)
     except DDError as error:
         click.echo(f"no new embedding: {error}", err=True)
 

@@ -10,10 +10,13 @@ import sys
 from typing import Any
 
 import click
-import yaml
 
 from dd_assets.cli.common import as_json_option, partition_option, select_option, show, targets_of
 from dd_assets.errors import InputError
+from dd_assets.yaml_files import parsed
+
+SHOWN = 5
+"""Asset partitions that `transfer` names of those it kept."""
 
 
 @click.command()
@@ -66,24 +69,38 @@ def export(
 @select_option
 @partition_option
 @click.option("--from", "origin", help="The store to copy from; DD_STORE's by default.")
-def transfer(destination: str, select: str | None, partitions: tuple[str, ...], origin: str | None) -> None:
-    """Copy results, with all they were made from, into another store (a folder or an s3:// URL)."""
+@click.option(
+    "--replace", is_flag=True, help="Also where the destination has results of other recipes, which gc may then remove."
+)
+def transfer(
+    destination: str, select: str | None, partitions: tuple[str, ...], origin: str | None, replace: bool
+) -> None:
+    """Copy results, with all they were made from, into another store (a folder or an s3:// URL).
+
+    An asset partition that has results of another recipe there keeps them.
+    """
     from dd_assets.planning.transfer import references_behind
     from dd_assets.planning.transfer import transfer as copy
     from dd_resources.injection import NAMESPACE, store_root
     from dd_resources.store import ArtefactStore
 
-    source, target = ArtefactStore(origin or store_root()).open(), ArtefactStore(destination).open()
+    source, target = ArtefactStore(origin or store_root()).open(create=False), ArtefactStore(destination)
     if source.root == target.root:
         raise InputError(f"{destination} is the store to copy from", "name another one")
     references = references_behind(source, NAMESPACE, targets_of(select, partitions, with_studies=True))
     if not references:
         raise InputError(f"store {source.root} holds none of the selected asset partitions", "see `dd-assets plan`")
-    done = copy(source, target, references, NAMESPACE, lambda line: click.echo(f"copied  {line}"))
+    done = copy(source, target.open(), references, NAMESPACE, lambda line: click.echo(f"copied  {line}"), replace)
     click.echo(
         f"{done.references} asset partitions: {done.units} units copied ({done.bytes / 1e6:.1f} MB),"
         f" {done.already} were there"
     )
+    if done.kept:
+        named = ", ".join(f"{asset} [{partition}]" for asset, partition in done.kept[:SHOWN])
+        more = f" and {len(done.kept) - SHOWN} more" if len(done.kept) > SHOWN else ""
+        click.echo(
+            f"{len(done.kept)} kept as they are there, of other recipes: {named}{more} → --replace takes the source's"
+        )
 
 
 @click.command("new-method")
@@ -121,11 +138,7 @@ def _assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text} assigns nothing", "write it as name=value")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        problem = f"--set {text} is not valid YAML: {' '.join(str(error).split())}"
-        raise InputError(problem, "write a number, a word or [a, list]") from error
+    return name, parsed(value, f"--set {text} is not valid YAML", "write a number, a word or [a, list]")
 
 
 COMMANDS = (export, transfer, new_method, check_method)

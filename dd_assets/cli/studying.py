@@ -57,9 +57,9 @@ def run_study(name: str | None, every: bool, dataset: str, ipc: int | None, only
 
     With --all and --json: a mapping from the studies' names to their rows.
     """
-    from dd_assets.datasets.registry import setting
+    from dd_assets.datasets.registry import enabled
 
-    chosen = setting(dataset)
+    chosen = enabled(dataset)
     entries = _chosen(name, every, chosen, ipc)
     targets = list(dict.fromkeys(target for entry in entries for target in _targets(entry, chosen, ipc)))
     outcome = None
@@ -135,7 +135,7 @@ def table(entry: Study, chosen: Setting, engine: Engine, plan: bool) -> list[dic
 
 def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: Engine, plan: bool) -> None:
     from dd_assets.planning.studies import STATUSES
-    from dd_assets.report.studies import COLUMNS, shown
+    from dd_assets.report.studies import COLUMNS, left_out, shown
 
     show([shown(row) for row in rows], COLUMNS, False, f"{entry.title} ({entry.name}, {chosen.name})")
     for scores in [] if plan else _scores(entry, chosen, engine):
@@ -147,6 +147,8 @@ def _print(entry: Study, chosen: Setting, rows: list[dict[str, Any]], engine: En
     click.echo(f"{len(rows)} cells: " + ", ".join(said))
     for reason in dict.fromkeys(f"{row['method']}: {row['reason']}" for row in rows if row["reason"]):
         click.echo(f"  {reason}")
+    for text in left_out(rows):
+        click.echo(f"  not as its source has it: {text}")
     if all(row["published_mean"] is None for row in rows):
         click.echo("no published figure stands beside these cells: data, teacher or student are not the paper's")
 

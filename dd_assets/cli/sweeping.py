@@ -7,13 +7,14 @@ Belongs here: its options and output. Does not belong: proposals and halving (dd
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dd_assets.cli.common import as_json_option, opened_store, show
+from dd_assets.cli.common import as_json_option, opened_store, require_executor, show
 from dd_assets.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,8 +74,10 @@ def sweep(
     from dd_assets.planning.sweeps import Bench, full_students, test_once, validation_of
     from dd_assets.sweeps.halving import race
 
-    if minutes <= 0 or proposals < 1:
-        raise InputError(f"--minutes {minutes}, --proposals {proposals}", "give positive numbers")
+    _check_means(minutes, proposals)
+    if not files and not _names(named):
+        raise InputError("nothing to tune", "name methods with --methods, or recipe files with --recipe")
+    require_executor()
     if target:
         _check_new(target)
     base = Cell.of(f"{dataset}|{ipc}").setting
@@ -111,16 +114,23 @@ def sweep(
         click.echo(f"recipe file: {target}", err=as_json)
 
 
+def _check_means(minutes: float, proposals: int) -> None:
+    """Raise InputError for a budget that is none, or would never be spent, and for no proposals."""
+    if not 0 < minutes < math.inf:
+        raise InputError(f"--minutes {minutes}", "give a positive number")
+    if proposals < 1:
+        raise InputError(f"--proposals {proposals}", "give a whole number from 1")
+
+
 def _engine() -> Any:
     from dd_assets.planning.engine import Engine
-    from dd_resources.compute import Compute, exclusive_threads
+    from dd_resources.injection import default_compute
     from dd_resources.raw_data import RawData
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    compute = Compute(exclusive_threads=exclusive_threads())
-    return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), compute, announce=say)
+    return Engine(opened_store(), RawData(os.environ.get("DD_DATA_ROOT", "")), default_compute().get(), announce=say)
 
 
 def _told(
@@ -146,7 +156,7 @@ def _groups(
     from dd_assets.planning.sweeps import Candidate
     from dd_assets.sweeps.compositions import Composition, proposals, read_composition, starts
 
-    known = [method(name.strip()) for name in named.split(",") if name.strip()]
+    known = [method(name) for name in _names(named)]
     groups: dict[str, tuple[Method, dict[str, Any]]] = {entry.name: (entry, {}) for entry in known}
     further: list[Composition] = [read_composition(path) for path in files]
     if with_starts:
@@ -161,6 +171,10 @@ def _groups(
         tried = proposals(stated, count, seed, name)
         made[name] = [Candidate(method=entry, overrides={**changed, **extra}) for extra in tried]
     return made
+
+
+def _names(named: str) -> list[str]:
+    return [name.strip() for name in named.split(",") if name.strip()]
 
 
 def _row(name: str, found: Race, trial: Trial | None, best: Candidate | None) -> dict[str, Any]:
@@ -225,7 +239,11 @@ def _text(values: list[float]) -> str:
 
 
 def _check_new(target: Path) -> None:
-    """Raise InputError unless a file of that name can be made."""
+    """Raise InputError unless a recipe file of that name can be made."""
+    from dd_assets.sweeps.compositions import SUFFIXES
+
+    if target.suffix not in SUFFIXES:
+        raise InputError(f"{target} is no name of a recipe file", f"end it in {' or '.join(SUFFIXES)}")
     if target.exists():
         raise InputError(f"{target} exists", "name a new file; nothing is written over")
     if not os.access(target.parent, os.W_OK | os.X_OK):

@@ -9,6 +9,7 @@ A checksum says that an archive is the one its publisher named, not that it is h
 from __future__ import annotations
 
 import contextlib
+import platform
 import stat
 import tarfile
 import zipfile
@@ -64,7 +65,14 @@ def unpack_zip(archive: Path, to: Path) -> None:
 
 @contextlib.contextmanager
 def checked_tars() -> Iterator[None]:
-    """While the body runs, every tar file that this process unpacks is checked member by member; raises InputError."""
+    """While the body runs, every tar file that this process unpacks is checked member by member; raises InputError.
+
+    Also raised, before the body runs, by a Python that has no hook for such a check (3.11.0 to 3.11.3).
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError(
+            f"Python {platform.python_version()} cannot check what a tar file would write", "use Python 3.11.4 or newer"
+        )
     before, count, total = tarfile.TarFile.__dict__.get("extraction_filter"), 0, 0
 
     def check(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:

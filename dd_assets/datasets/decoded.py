@@ -44,7 +44,11 @@ def find(key: str, normalisation: Normalisation, content: Content) -> tuple[Imag
     The entry states the content digest it was written with; every find computes it again from the mapped bytes.
     """
     folder = _entry(key)
-    if folder is None or not folder.is_dir():
+    try:
+        if folder is None or not folder.is_dir():
+            return None
+    except OSError:
+        # A home that this user may not enter: as good as none.
         return None
     try:
         stated = json.loads((folder / "entry.json").read_text("utf-8"))

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar
 
 from dd_assets.diffusion.hub import hub_source
 from dd_assets.diffusion.recipes import fine_tuning, generator_recipe
 from dd_assets.diffusion.registry import FineTuning, GeneratorRecipe, Generators, PretrainedFolder
-from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.errors import DDError, InputError, UnknownNameError
 from dd_assets.methods.contract import with_overrides
 
 FIELDS = ("small", "text", "pretrained", "foreign", "language_model", "minimax")
 SEE = "see docs/generators.md"
+Stated = TypeVar("Stated", GeneratorRecipe, PretrainedFolder, FineTuning)
 NUMBER = re.compile(r"[0-9.]+[eE][-+]?[0-9]+")
 
 
@@ -66,10 +67,7 @@ def _small(where: str, stated: Any, name: str) -> GeneratorRecipe | None:
         return generator_recipe(stated)
     if not isinstance(stated, Mapping):
         raise InputError(f"{where}: generators, {name}: {stated!r}", f"give a recipe's name or fields; {SEE}")
-    owner = f"{where}, generator {name}"
-    made = with_overrides(GeneratorRecipe(iterations=20_000), _numbers(stated), owner)
-    _check_words(made, owner)
-    return made
+    return _over(GeneratorRecipe(iterations=20_000), _numbers(stated), f"{where}, generator {name}")
 
 
 def _minimax(where: str, stated: Any) -> FineTuning | None:
@@ -79,9 +77,18 @@ def _minimax(where: str, stated: Any) -> FineTuning | None:
         return fine_tuning(stated)
     if not isinstance(stated, Mapping):
         raise InputError(f"{where}: generators, minimax: {stated!r}", f"give a fine-tuning's name or fields; {SEE}")
-    owner = f"{where}, generator minimax"
-    made = with_overrides(FineTuning(iterations=500), _numbers(stated), owner)
-    _check_words(made, owner)
+    return _over(FineTuning(iterations=500), _numbers(stated), f"{where}, generator minimax")
+
+
+def _over(default: Stated, fields: Mapping[str, Any], owner: str) -> Stated:
+    """`default` with these fields; raises InputError or UnknownNameError that names the owner."""
+    try:
+        made: Stated = with_overrides(default, fields, owner)
+    except DDError as error:
+        if owner in error.problem:
+            raise
+        # What a type says of its own values does not name the setting.
+        raise type(error)(f"{owner}: {error.problem}", error.remedy) from error
     return made
 
 
@@ -100,16 +107,6 @@ def _folder(where: str, stated: Any) -> PretrainedFolder | None:
         raise InputError(
             f"{where}: generators, pretrained: {stated!r}", f"give folder: <path or hub:owner/name>; {SEE}"
         )
-    owner = f"{where}, generator pretrained"
-    made = with_overrides(PretrainedFolder(folder=""), dict(stated), owner)
-    _check_words(made, owner)
+    made = _over(PretrainedFolder(folder=""), stated, f"{where}, generator pretrained")
     hub_source(made)
     return made
-
-
-def _check_words(made: Any, owner: str) -> None:
-    """Refuse a word that a field with a fixed choice does not know."""
-    for name, hint in get_type_hints(type(made)).items():
-        choice = get_args(hint)
-        if choice and all(isinstance(word, str) for word in choice) and getattr(made, name) not in choice:
-            raise UnknownNameError.of(f"{name} of {owner}", str(getattr(made, name)), choice)

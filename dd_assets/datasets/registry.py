@@ -30,7 +30,7 @@ def settings() -> dict[str, Setting]:
 
 
 def setting(name: str) -> Setting:
-    """The setting of that name, or the tune variant of one; raises UnknownNameError."""
+    """The setting of that name, or the tune variant of one, enabled or not; raises UnknownNameError."""
     known = settings()
     if name in known:
         return known[name]
@@ -43,6 +43,18 @@ def setting(name: str) -> Setting:
     if base not in known or known[base].tune_of:
         raise UnknownNameError.of("dataset", name, known)
     return tune_variant(known[base])
+
+
+def enabled(name: str) -> Setting:
+    """The enabled setting of that name, whose partitions there are; raises UnknownNameError, for a variant too."""
+    chosen = setting(name)
+    if name not in settings():
+        raise UnknownNameError(
+            f"dataset {name!r} is not enabled",
+            f"write `tune: true` into the entry of {chosen.tune_of} in the file that DD_DATASETS names"
+            " (docs/datasets.md)",
+        )
+    return chosen
 
 
 def ipc_values() -> tuple[int, ...]:

@@ -43,6 +43,15 @@ class TeacherChoice:
         """The name under which a committee holds it."""
         return self.name or self.architecture
 
+    def trained_like(self, other: TeacherChoice) -> bool:
+        """Whether both learn by one recipe, whatever architecture and seed; a file's network has learnt enough."""
+        return self.weights is not None or _training(self.recipe) == _training(other.recipe)
+
+
+def _training(recipe: TeacherRecipe) -> TeacherRecipe:
+    """What of a recipe changes the weights."""
+    return replace(recipe, accuracy_floor=0.0, source="")
+
 
 PriorSource = Literal["measured", "published", "equal"]
 PRIOR_SOURCES = get_args(PriorSource)

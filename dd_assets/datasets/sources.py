@@ -132,17 +132,19 @@ class Source:
                     yield _found(path, entry.stat())
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly in a folder, ascending, for messages; [] if it does not exist."""
+        """Names of the folders directly in a folder but hidden ones, ascending; [] if it does not exist."""
         if self.is_local:
             place = self.local(folder)
-            return sorted(entry.name for entry in os.scandir(place) if entry.is_dir()) if place.is_dir() else []
+            present = [entry.name for entry in os.scandir(place) if entry.is_dir()] if place.is_dir() else []
+            return sorted(name for name in present if not name.startswith("."))
         try:
             with self._reaching(folder):
                 fs, base = self._fs
                 listed = fs.ls(f"{base}/{folder}" if folder else base, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in listed if info["type"] == "directory")
+        names = [info["name"].rstrip("/").rpartition("/")[2] for info in listed if info["type"] == "directory"]
+        return sorted(name for name in names if not name.startswith("."))
 
     def read(self, path: str, most: int | None = None) -> bytes:
         """A file's bytes; raises InputError if it cannot be read or holds more than `most`."""

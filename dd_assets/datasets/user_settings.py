@@ -24,6 +24,7 @@ from dd_assets.datasets.setting import (
     TeacherChoice,
     tune_variant,
 )
+from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import DDError, InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
@@ -31,6 +32,7 @@ from dd_assets.methods.contract import with_overrides
 from dd_assets.methods.registry import method
 from dd_assets.models.registry import TeacherRecipe, architecture
 from dd_assets.studies.registry import study
+from dd_assets.yaml_files import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SEE = "see docs/datasets.md for the fields and their types"
@@ -70,9 +72,12 @@ MAX_SIZE = 1024
 
 def read_settings(path: Path) -> list[Setting]:
     """The settings of a YAML file, in its order; raises InputError or UnknownNameError naming the entry and field."""
-    if not path.is_file():
-        raise InputError(f"DD_DATASETS={path} is not a file", "point it at a YAML file of settings or unset it")
-    content = _parsed(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"DD_DATASETS={path} is not a file", "point it at a YAML file of settings or unset it")
+        content = read_yaml(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}", "correct it or DD_DATASETS") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must map setting names to their fields", "see docs/datasets.md")
     found: list[Setting] = []
@@ -86,33 +91,6 @@ def read_settings(path: Path) -> list[Setting]:
             )
         found += [entry, tune_variant(entry)] if tune else [entry]
     return found
-
-
-def _parsed(path: Path) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Plain YAML that refuses a key written twice, where PyYAML would keep the last silently."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            lines: dict[str, int] = {}
-            for written, _ in node.value:
-                key, line = str(self.construct_object(written, deep=True)), written.start_mark.line + 1
-                if key in lines:
-                    raise InputError(
-                        f"{path}, line {line}: key {key!r} is written twice, first in line {lines[key]}",
-                        "remove one of the two",
-                    )
-                lines[key] = line
-            return super().construct_mapping(node, deep)
-
-    try:
-        # From an open file, so that PyYAML names it; of a text it would say "<unicode string>".
-        with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, Loader) or {}
-    # Besides its own errors PyYAML lets out what int() and datetime raise, such as for 2001-99-99.
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}", "mend the line named") from error
 
 
 def _setting(where: str, name: str, fields: Any) -> Setting:
@@ -244,11 +222,19 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
 
 
 def _recipes(where: str, stated: Any) -> dict[str, dict[str, Any]]:
-    """Parameters by method; raises UnknownNameError or InputError for a method or parameter that does not exist."""
+    """Parameters by method.
+
+    Raises UnknownNameError or InputError for a method, parameter or generator that does not exist: an edge of the graph
+    is made of the last.
+    """
     if not isinstance(stated, dict) or not all(isinstance(values, dict) for values in stated.values()):
         raise InputError(f"{where}: recipes must map methods to parameters", SEE)
     for name, values in stated.items():
-        with_overrides(method(str(name)).recipe_for("default").parameters, values, f"{where}, recipes, {name}")
+        chosen = method(str(name))
+        made = with_overrides(chosen.recipe_for("default").parameters, values, f"{where}, recipes, {name}")
+        generator, known = chosen.generator_of(made), {*GENERATORS, *chosen.generators()}
+        if generator and generator not in known:
+            raise UnknownNameError.of(f"generator of {name}", generator, known)
     return {str(name): dict(values) for name, values in stated.items()}
 
 

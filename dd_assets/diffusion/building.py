@@ -15,7 +15,6 @@ from torch import nn
 from dd_assets import randomness
 from dd_assets.diffusion.denoisers import undropped
 from dd_assets.diffusion.registry import GeneratorRecipe
-from dd_assets.errors import InputError
 
 TRAIN_STEPS = 1000
 
@@ -35,18 +34,6 @@ def scheduler_config(recipe: GeneratorRecipe) -> dict[str, Any]:
     }
 
 
-def latent_shape(recipe: GeneratorRecipe, size: int, channels: int) -> tuple[int, int, int]:
-    """(channels, height, width) of what the DiT denoises; raises InputError where a side does not divide."""
-    factor = 1 if recipe.space == "pixels" else 2 ** (len(recipe.autoencoder_channels) - 1)
-    if size % factor or (size // factor) % recipe.patch:
-        raise InputError(
-            f"images of {size} px, autoencoder factor {factor}, patch {recipe.patch}: the sides do not divide",
-            "choose another patch or other autoencoder_channels",
-        )
-    side = size // factor
-    return (channels if recipe.space == "pixels" else recipe.latent_channels), side, side
-
-
 def build_transformer(recipe: GeneratorRecipe, shape: tuple[int, int, int], classes: int, seed: int) -> Any:
     """A DiTTransformer2DModel for `classes` classes and a null class, initialised from (seed, "generator") alone.
 
@@ -55,8 +42,6 @@ def build_transformer(recipe: GeneratorRecipe, shape: tuple[int, int, int], clas
     """
     from diffusers import DiTTransformer2DModel
 
-    if recipe.width % recipe.heads:
-        raise InputError(f"width {recipe.width} is no multiple of {recipe.heads} heads", "change one of them")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(randomness.torch_seed(seed, "generator", "transformer"))
         model: Any = DiTTransformer2DModel(
@@ -83,15 +68,10 @@ def build_transformer(recipe: GeneratorRecipe, shape: tuple[int, int, int], clas
 def build_unet(recipe: GeneratorRecipe, shape: tuple[int, int, int], text_width: int, seed: int) -> Any:
     """A UNet2DConditionModel that reads prompts of `text_width` numbers, initialised from (seed, "generator") alone.
 
-    Its output layer begins at zero, as the DiT's. Raises InputError where the side cannot be halved.
+    Its output layer begins at zero, as the DiT's. The side must be even, as `latent_shape` sees to.
     """
     from diffusers import UNet2DConditionModel
 
-    if shape[1] % 2 or recipe.width % recipe.heads:
-        raise InputError(
-            f"a UNet of width {recipe.width}, {recipe.heads} heads, for {shape[1]} x {shape[1]}: sides do not divide",
-            "change width, heads or autoencoder_channels",
-        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(randomness.torch_seed(seed, "generator", "unet"))
         model: Any = UNet2DConditionModel(
@@ -127,7 +107,8 @@ def build_autoencoder(recipe: GeneratorRecipe, size: int, channels: int, seed: i
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=recipe.autoencoder_channels,
             latent_channels=recipe.latent_channels,
-            norm_num_groups=min(32, *recipe.autoencoder_channels),
+            # Where the smallest width divides the others there are as many groups as it has channels, at most 32.
+            norm_num_groups=math.gcd(min(32, *recipe.autoencoder_channels), *recipe.autoencoder_channels),
             sample_size=size,
             scaling_factor=1.0,
         )

@@ -62,7 +62,7 @@ class Sampling:
     refine_condition: Literal["class", "null"] = later("class")
     """What the denoiser is asked under there: the image's class or prompt, or nothing."""
     search_scales: tuple[float, ...] = later(())
-    """Guidance scales that are tried per pass, in place of `guidance_scale` (searching.py); () for none."""
+    """Guidance scales that are tried per class, in place of `guidance_scale` (searching.py); () for none."""
     search_levels: tuple[float, ...] = later(())
     """Start levels that are tried with each of them, in place of `start_level`; () for none."""
 
@@ -90,6 +90,8 @@ def sampling_reason(parameters: Any) -> str | None:
         return f"sampler {parameters.sampler!r} is neither ddim nor ddpm"
     if not 0 <= parameters.eta <= 1:
         return f"eta={parameters.eta} is outside [0, 1]"
+    if min(parameters.guidance_scale, *parameters.search_scales, 0) < 0:
+        return f"guidance_scale={parameters.guidance_scale}, search_scales={parameters.search_scales}: at least 0"
     if parameters.start not in STARTS:
         return f"start {parameters.start!r} is none of {', '.join(STARTS)}"
     if parameters.start != "noise" and not 0 < parameters.start_level < 1:

@@ -77,8 +77,9 @@ def fine_tune(
     # Another stream than the base's own training, which may have had this seed.
     seed = randomness.torch_seed(seed, "minimax")
     every = max(1, recipe.iterations // SAVES)
+    ids = torch.tensor(base.class_ids, device=base.device)[torch.from_numpy(train.labels).to(base.device)]
     for iteration in range(first, recipe.iterations):
-        loss, losses[iteration] = _iteration(base, denoiser, train, recipe, memories, iteration, seed, hflip)
+        loss, losses[iteration] = _iteration(base, denoiser, train, ids, recipe, memories, iteration, seed, hflip)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -112,14 +113,17 @@ def _iteration(
     base: Generator,
     denoiser: Denoiser,
     train: ImageArrays,
+    ids: Tensor,
     recipe: FineTuning,
     memories: Memories,
     iteration: int,
     seed: int,
     hflip: bool,
 ) -> tuple[Tensor, np.ndarray]:
-    """The loss of one iteration with its graph, and its parts, float64 (3,); the memories have the batch afterwards."""
-    ids = torch.tensor(base.class_ids, device=base.device)[torch.from_numpy(train.labels).to(base.device)]
+    """The loss of one iteration with its graph, and its parts, float64 (3,); the memories have the batch afterwards.
+
+    ids: the base's class of every training image, int64 (N,).
+    """
     views = 2 if recipe.hflip and hflip else 1
     batch = draw(iteration, ids, views, base.shape, recipe, denoiser.null, seed)
     rows, mirrored = batch.rows.cpu().numpy(), batch.views.cpu().numpy().astype(bool)

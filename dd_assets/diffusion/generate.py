@@ -100,13 +100,24 @@ class _Drawing:
         self.teacher: nn.Module | None = request.teacher() if self.parameters.asks_teacher else None
         self.trace = Trace(guided=[0] * len(guidances))
         self.found: dict[str, list[float]] = {}
-        """Figures of the search, by pass, and of the refinement, by step."""
+        """Figures of the search, by class and pass of it, and of the refinement, by step."""
 
     def draw(self, rows: Batch) -> Tensor:
-        """Clean latents of a batch, after the search for its guidance scale and start level if there is one."""
+        """Clean latents of a batch; with a search those of each class under the scale and level found for it.
+
+        Classes are then drawn one after another, so that another `batch` changes neither what is found nor a bit.
+        """
+        if not self.parameters.searches:
+            return self._sampled(rows, self.parameters, self.starts(rows), self.guidances, self.trace)
+        parts = [np.flatnonzero(rows.labels == label) for label in np.unique(rows.labels)]
+        drawn = torch.cat([self._after_search(Batch(rows.indices[part], rows.labels[part])) for part in parts])
+        return drawn[torch.from_numpy(np.argsort(np.concatenate(parts)))]
+
+    def _after_search(self, rows: Batch) -> Tensor:
+        """Clean latents of images of one class."""
         start = self.starts(rows)
-        chosen = self._searched(rows, start) if self.parameters.searches and start else self.parameters
-        return self._sampled(rows, chosen, start, self.guidances, self.trace)
+        assert start is not None
+        return self._sampled(rows, self._searched(rows, start), start, self.guidances, self.trace)
 
     def chosen(self, images: np.ndarray, rows: Batch) -> np.ndarray:
         """Row numbers of those of all candidates that the teacher keeps."""

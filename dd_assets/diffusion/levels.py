@@ -82,19 +82,55 @@ class Schedule:
 def schedule_of(config: Mapping[str, Any], steps: int) -> Schedule:
     """The schedule of a diffusers scheduler configuration, with `steps` sampling steps.
 
-    Raises InputError where the schedule has fewer training timesteps than that.
+    Raises InputError where the schedule has fewer training timesteps than that, or where nothing of the image is left
+    in a step that is sampled.
     """
     from diffusers import DDIMScheduler
 
-    stated = {name: config[name] for name in SCHEDULE_FIELDS if name in config}
+    stated = stated_schedule(config)
     # PNDM's spacing of the published Stable Diffusion folders carries the same offset as DDIM's "leading".
     scheduler: Any = DDIMScheduler(**{**stated, "clip_sample": False})
     total = scheduler.config["num_train_timesteps"]
     if not 1 <= steps <= total:
         raise InputError(f"{steps} sampling steps of {total} training timesteps", f"choose 1 to {total}")
     scheduler.set_timesteps(steps)
-    return Schedule(
+    found = Schedule(
         alpha_bars=scheduler.alphas_cumprod.double().numpy(),
         timesteps=scheduler.timesteps.numpy().astype(np.int64),
         final_alpha_bar=float(scheduler.final_alpha_cumprod),
     )
+    if found.levels()[0] <= 0:
+        # ε says nothing of the clean sample there, and guidances, inversion and steps are stated in ε.
+        raise InputError(
+            f"the noise schedule has signal level 0 at t = {found.timesteps[0]} (rescale_betas_zero_snr), where no"
+            " clean sample can be told from the noise",
+            'set timestep_spacing to "leading" in its scheduler_config.json, which does not sample that step',
+        )
+    return found
+
+
+def stated_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a scheduler's configuration makes its schedule, JSON-able."""
+    stated = {name: config[name] for name in SCHEDULE_FIELDS if name in config}
+    return {name: np.asarray(value).tolist() for name, value in stated.items()}
+
+
+def closed_form(config: Mapping[str, Any], steps: int) -> Schedule | None:
+    """`schedule_of` without diffusers, for estimates: up to float32; None for a schedule that it does not know."""
+    total = int(config.get("num_train_timesteps", 1000))
+    low, high = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+    betas = {
+        "linear": np.linspace(low, high, total),
+        "scaled_linear": np.linspace(low**0.5, high**0.5, total) ** 2,
+    }.get(config.get("beta_schedule", "linear"))
+    spaced = {
+        "leading": lambda: np.arange(steps)[::-1] * (total // steps) + int(config.get("steps_offset", 0)),
+        "linspace": lambda: np.linspace(0, total - 1, steps).round()[::-1],
+        "trailing": lambda: np.arange(total, 0, -total / steps).round() - 1,
+    }.get(config.get("timestep_spacing", "leading"))
+    other = config.get("trained_betas") is not None or config.get("rescale_betas_zero_snr")
+    if betas is None or spaced is None or other or not 1 <= steps <= total:
+        return None
+    alpha_bars = np.cumprod(1 - betas)
+    final = 1.0 if config.get("set_alpha_to_one", True) else float(alpha_bars[0])
+    return Schedule(alpha_bars=alpha_bars, timesteps=spaced().astype(np.int64), final_alpha_bar=final)

@@ -17,17 +17,11 @@ from torch import Tensor, nn
 
 from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.diffusion.autoencoder import train_autoencoder
-from dd_assets.diffusion.building import (
-    build_autoencoder,
-    build_transformer,
-    build_unet,
-    latent_shape,
-    scheduler_config,
-)
+from dd_assets.diffusion.building import build_autoencoder, build_transformer, build_unet, scheduler_config
 from dd_assets.diffusion.captions import embedded
 from dd_assets.diffusion.denoisers import Denoiser
 from dd_assets.diffusion.generator import Generator
-from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.diffusion.registry import GeneratorRecipe, latent_shape
 from dd_assets.diffusion.text import HashedText, SentenceText
 from dd_assets.diffusion.training import train_denoiser
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent

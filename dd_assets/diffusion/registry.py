@@ -1,14 +1,16 @@
 """Which generators a setting has and how one is trained, as types.
 
-Belongs here: what a recipe states, the description of a pre-trained folder; light, no torch. Does not belong: named
-recipes (recipes.py), layers (building.py), loops (training.py), files (folders.py).
+Belongs here: what a recipe states, which values it may have, the description of a pre-trained folder; light, no torch.
+Does not belong: named recipes (recipes.py), layers (building.py), loops (training.py), files (folders.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
+from dd_assets.bounds import ABOVE_ZERO, BELOW_ONE, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE, require
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.later import later
 
 GENERATORS = ("small", "text", "pretrained", "foreign", "foreign_text", "minimax")
@@ -66,6 +68,19 @@ class GeneratorRecipe:
     text_encoder: str = later("")
     """Of `reads` "text": a folder of a sentence encoder, relative to DD_DATA_ROOT or absolute; '' hashes words."""
 
+    def __post_init__(self) -> None:
+        _require_words("a generator recipe", self)
+        require("generator recipe", self, _RECIPE_RANGES)
+        channels = self.autoencoder_channels
+        if not channels or not all(isinstance(width, int) and width >= 1 for width in channels):
+            raise InputError(
+                f"generator recipe: autoencoder_channels={channels!r}", "give one or more whole numbers, each 1 or more"
+            )
+        if self.width % self.heads:
+            raise InputError(
+                f"generator recipe: width {self.width} is no multiple of {self.heads} heads", "change one of them"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedFolder:
@@ -81,6 +96,9 @@ class PretrainedFolder:
     revision: str = ""
     """The hub's commit: required of the hub, of a local folder what it is said to be, kept in the manifest. What counts
     is the files' digests."""
+
+    def __post_init__(self) -> None:
+        _require_words("a pre-trained generator", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +133,53 @@ class FineTuning:
     """Where the values come from; not part of the recipe digest."""
     cost: str = ""
     """Hardware and time; not part of the recipe digest."""
+
+    def __post_init__(self) -> None:
+        _require_words("a fine-tuning", self)
+        require("fine-tuning", self, _TUNING_RANGES)
+
+
+_RECIPE_RANGES = {
+    **dict.fromkeys(("width", "heads", "layers", "patch", "iterations", "batch"), COUNT),
+    **dict.fromkeys(("latent_channels", "autoencoder_batch"), COUNT),
+    **dict.fromkeys(("learning_rate", "gradient_clip", "autoencoder_learning_rate"), ABOVE_ZERO),
+    **dict.fromkeys(("warmup", "autoencoder_iterations"), COUNT_OR_NONE),
+    **dict.fromkeys(("weight_decay", "kl_weight", "guidance_scale"), NOT_NEGATIVE),
+    **dict.fromkeys(("cooldown", "label_drop", "recognition_floor"), SHARE),
+    "ema": BELOW_ONE,
+}
+_TUNING_RANGES = {
+    **dict.fromkeys(("iterations", "batch", "memory"), COUNT),
+    "learning_rate": ABOVE_ZERO,
+    **dict.fromkeys(("representativeness", "diversity", "guidance_scale"), NOT_NEGATIVE),
+    **dict.fromkeys(("label_drop", "recognition_floor"), SHARE),
+    "ema": BELOW_ONE,
+}
+
+
+def _require_words(owner: str, stated: object) -> None:
+    """Raise UnknownNameError for a word that a field with a fixed choice does not know."""
+    for name, hint in get_type_hints(type(stated)).items():
+        choice = get_args(hint)
+        if choice and all(isinstance(word, str) for word in choice) and getattr(stated, name) not in choice:
+            raise UnknownNameError.of(f"{name} of {owner}", str(getattr(stated, name)), choice)
+
+
+def latent_shape(recipe: GeneratorRecipe, size: int, channels: int) -> tuple[int, int, int]:
+    """(channels, height, width) of what the denoiser sees; raises InputError where a side does not divide."""
+    factor = 1 if recipe.space == "pixels" else 2 ** (len(recipe.autoencoder_channels) - 1)
+    side, rest = divmod(size, factor)
+    if rest or side % recipe.patch:
+        raise InputError(
+            f"images of {size} px, autoencoder factor {factor}, patch {recipe.patch}: the sides do not divide",
+            "choose another patch or other autoencoder_channels",
+        )
+    if recipe.reads == "text" and side % 2:
+        raise InputError(
+            f"images of {size} px, autoencoder factor {factor}: sides of {side}, and a UNet halves them once more",
+            "choose other autoencoder_channels",
+        )
+    return (channels if recipe.space == "pixels" else recipe.latent_channels), side, side
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""Guidance scale and start level, chosen per pass by what the teacher makes of quick samples.
+"""Guidance scale and start level, chosen per class by what the teacher makes of quick samples.
 
 Belongs here: the search, which every generation method has by the fields `search_scales` and `search_levels`. Does not
 belong: drawing samples (generate.py).
 
 Source: the Bayesian optimisation of BO+repulsion (AAAI 2026; sb3991/adaptive-diffusion-dd b676742), by the project's
-description of it: per pass the pair that makes -KL(T(real) || T(generated)) greatest, on samples of half the steps.
+description of it: per class the pair that makes -KL(T(real) || T(generated)) greatest, on samples of half the steps.
 The original asks a Gaussian process for 15 + 5 pairs from [3, 8] x [.4, .9]; here a grid is tried in full, which needs
 no surrogate and no second source of randomness.
 """

@@ -7,6 +7,7 @@ Belongs here: from a request's parameters to a `Start` per batch. Does not belon
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -65,16 +66,19 @@ def from_random(parameters: Sampling, references: ReferenceLatents, seed: int) -
 
 
 def from_gaussians(parameters: Sampling, gaussians: ClassGaussians, ipc: int, seed: int) -> Starts:
-    """Draws from each class's distribution: its most typical group, candidate by candidate."""
+    """Draws from each class's distribution: its most typical group, candidate by candidate.
+
+    A class's group is chosen when it is first asked for, so that a set that goes on after a kill chooses no others.
+    """
     shape = gaussians.means.shape[1:]
-    groups = {
-        label: typical_group(ipc * parameters.candidates, int(np.prod(shape)), parameters.groups, seed, label)
-        for label in range(len(gaussians.means))
-    }
+
+    @cache
+    def group(label: int) -> np.ndarray:
+        return typical_group(ipc * parameters.candidates, int(np.prod(shape)), parameters.groups, seed, label)
 
     def start(rows: Batch) -> Start:
         drawn = np.stack(
-            [groups[int(label)][int(index)] for index, label in zip(rows.indices, rows.labels, strict=True)]
+            [group(int(label))[int(index)] for index, label in zip(rows.indices, rows.labels, strict=True)]
         )
         scaled = gaussians.means[rows.labels] + gaussians.deviations[rows.labels] * drawn.reshape(-1, *shape)
         return Start(latents=torch.from_numpy(scaled), level=gaussians.level, noised=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -60,9 +61,8 @@ def draw(
     count, device = len(labels), labels.device
     positions = np.arange(iteration * recipe.batch, (iteration + 1) * recipe.batch)
     epochs = positions // count
-    orders = {int(e): randomness.permutation(count, seed, "generator", "order", int(e)) for e in np.unique(epochs)}
-    rows = np.array([orders[int(e)][p % count] for e, p in zip(epochs, positions, strict=True)])
-    chosen = torch.from_numpy(rows).to(device)
+    rows = [_order(count, seed, int(e))[p % count] for e, p in zip(epochs, positions, strict=True)]
+    chosen = torch.from_numpy(np.array(rows)).to(device)
 
     def uniform(stream: str) -> Tensor:
         return torch.from_numpy(randomness.uniform(recipe.batch, seed, "generator", stream, iteration)).to(device)
@@ -77,6 +77,14 @@ def draw(
         noise=torch.from_numpy(noise).view(recipe.batch, *shape).to(device),
         views=(uniform("flip") * views).long(),
     )
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The rows of an epoch in their order, int64 (count,), read-only; kept, since a batch may lie in two epochs."""
+    order = randomness.permutation(count, seed, "generator", "order", epoch)
+    order.flags.writeable = False
+    return order
 
 
 def rate_at(iteration: int, recipe: GeneratorRecipe) -> float:

@@ -14,8 +14,8 @@ from torch import nn
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.errors import InputError
-from dd_assets.evaluation.labellers import Labeller, check_parts
-from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.labellers import Labeller
+from dd_assets.evaluation.protocol import Protocol, check_parts
 from dd_assets.evaluation.views import check_views
 from dd_assets.progress import Checkpoints, Progress
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import Protocol
+from dd_assets.evaluation.protocol import Protocol, check_top_k
 from dd_assets.randomness import permutation
 from dd_assets.shapes import Float
 
@@ -45,8 +45,7 @@ def encode(logits: Float[np.ndarray, "v c"], codec: str, top_k: int) -> dict[str
     Raises InputError for k above C.
     """
     if top_k:
-        if top_k > logits.shape[1]:
-            raise InputError(f"label_top_k={top_k} of {logits.shape[1]} classes", "keep fewer")
+        check_top_k(top_k, logits.shape[1])
         order = np.argsort(-logits.astype(np.float32), axis=1, kind="stable")[:, :top_k]
         return {TOP_VALUES: np.take_along_axis(logits, order, axis=1), TOP_INDEX: order.astype(np.uint16)}
     if codec == "fp16":

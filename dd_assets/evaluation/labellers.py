@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dd_assets.errors import InputError
 from dd_assets.evaluation.protocol import Labelling
 from dd_assets.evaluation.views import ViewSchedule
 from dd_assets.randomness import torch_seed
@@ -48,15 +47,6 @@ def micro_batches(views: int, micro: int) -> list[int]:
     if rest == 1:
         sizes[-1] += 1
     return [*sizes, rest] if rest > 1 else sizes
-
-
-def check_parts(labelling: Labelling, images: int, batch: int) -> None:
-    """Raise InputError where batch statistics would be those of a single view."""
-    if labelling.batch_norm == "batch" and 1 in (min(batch, images), images % batch):
-        raise InputError(
-            f"{images} images in batches of {batch} leave a batch of one view, which has no batch statistics",
-            "use another batch or number of images, or `label_batch_norm: running`",
-        )
 
 
 @contextlib.contextmanager

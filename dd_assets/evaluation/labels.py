@@ -12,7 +12,8 @@ from torch import nn
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
-from dd_assets.evaluation.labellers import Labeller, check_parts, labeller_of
+from dd_assets.evaluation.labellers import Labeller, labeller_of
+from dd_assets.evaluation.protocol import check_parts
 from dd_assets.evaluation.view_presets import Views
 from dd_assets.evaluation.views import (
     SPAN_PIXELS,

@@ -72,11 +72,16 @@ def student_optimiser(model: nn.Module, protocol: Protocol) -> torch.optim.Optim
     )
 
 
+def moments(protocol: Protocol) -> tuple[str, ...]:
+    """What the optimiser keeps per parameter; SGD without momentum keeps nothing."""
+    return () if protocol.optimiser == "sgd" and protocol.momentum == 0 else MOMENTS[protocol.optimiser]
+
+
 def prepare_moments(optimiser: torch.optim.Optimizer, protocol: Protocol, device: torch.device) -> None:
     """Give every parameter empty moments, in its own memory format, for a checkpoint to fill."""
     for group in optimiser.param_groups:
         for parameter in group["params"]:
-            state = {name: torch.zeros_like(parameter) for name in MOMENTS[protocol.optimiser]}
+            state = {name: torch.zeros_like(parameter) for name in moments(protocol)}
             if protocol.optimiser == "adamw":
                 state["step"] = torch.zeros((), dtype=torch.float32, device=device)
             optimiser.state[parameter] = state

@@ -26,11 +26,14 @@ MORE = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named protocol: what it changes in the setting's own."""
+    """A named protocol: what it changes in the setting's own, or a recipe of its own."""
 
     name: str
     changes: Changes
     """Fields of Protocol; `views` holds fields of Views. A stated `label` goes before that of a study's variant."""
+    whole: bool = False
+    """Whether it is a recipe of its own: what it does not state is Protocol's default, whatever the setting says, but
+    for how a training is looked at and computed (`_SETTING_S`)."""
     by_ipc: Ranges = ()
     """Changes on top."""
     by_data: Mapping[str, Changes] = field(default_factory=dict)
@@ -61,8 +64,10 @@ _BATCH_1024 = {**_STATED, "batch": 1024, "zeta": 1.0, "epochs": 300, "views": CR
 _BATCH_128 = {**_BATCH_1024, "batch": 128}
 _HYBRID = {"labeller": "committee"}
 _CIFAR_CROPS = "CIFAR: padded crops in place of resized ones"
-_MIXUP = {**FACTOR_1, "cutmix_alpha": 0, "mixup_alpha": 0.8}
+_MIXUP = {**FACTOR_1, "cutmix_alpha": 0.0, "mixup_alpha": 0.8}
 _REPORTS_BEST = "it reports the best epoch on the test set, here a second column"
+_SETTING_S = ("label", "label_storage", "precision", "window", "window_step", "curve_step", "curve_images")
+"""Fields that a whole recipe takes from the setting."""
 
 
 def _cifar(**changes: Any) -> dict[str, Changes]:
@@ -71,7 +76,7 @@ def _cifar(**changes: Any) -> dict[str, Changes]:
 
 def _paper(name: str, source: str, changes: Changes, left_out: str = "", **further: Any) -> Preset:
     text = "; ".join(part for part in (left_out, _REPORTS_BEST) if part)
-    return Preset(name=f"paper:{name}", changes=changes, source=source, left_out=text, **further)
+    return Preset(name=f"paper:{name}", changes=changes, whole=True, source=source, left_out=text, **further)
 
 
 def _but(ipc: int, there: Changes, elsewhere: Changes) -> Ranges:
@@ -98,7 +103,7 @@ TEN_CLASSES = ("digits", "mnist", "fashion_mnist", "cifar10", "imagenette", "ima
 _SRE2L_CIFAR = _cifar(epochs=400, batch=128, temperature=30.0, views=_MIXUP, label_batch_norm="batch")
 _CIFAR_LEFT_OUT = f"{_CIFAR_CROPS}, weight decay on batch norm and biases too"
 # zeyuanyin/tiny-imagenet 275c667, script/train_kd.sh and classification/train_kd.py; DWA: scripts/run_tiny.sh.
-_SRE2L_TINY = {**_squared(0.2, 1e-4), "epochs": 100, "batch": 256, "views": {**CROP_08, "cutmix_alpha": 0}}
+_SRE2L_TINY = {**_squared(0.2, 1e-4), "epochs": 100, "batch": 256, "views": {**CROP_08, "cutmix_alpha": 0.0}}
 _CDA_TINY = {**_SRE2L_TINY, "views": CROP_08}
 _DWA_TINY = {**_CDA_TINY, "epochs": 200, "batch": 64}
 _WARM_UP = "Tiny-ImageNet: five epochs of warm-up"
@@ -245,9 +250,10 @@ _OWN = (
     _paper(
         "delt",
         "its fork of RDED's validation (f2f81ca)",
-        {**_RDED, "rates": "rded", "views": {"shuffle_factor": 1, "crop_scale_min": 0.25, **_RAND_6}},
+        {**_RDED_LOOP, "views": {"shuffle_factor": 1, "crop_scale_min": 0.25, **_RAND_6}},
         "its RandAugment is timm's rand-m6-n2-mstd1.0 (other operations and scales, magnitudes that vary), here"
-        f" torchvision's with magnitude 6 of 30; {_RAND_FIRST}",
+        f" torchvision's with magnitude 6 of 30; {_RAND_FIRST};"
+        " its best is that of every tenth epoch of all, here of the window's",
         by_ipc=_rded_batches(20, 2),
         by_data={"tiny_imagenet": {"batch": 100}},
         by_both=dict.fromkeys(TEN_CLASSES, _rded_batches(20, 1)),
@@ -336,6 +342,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="igd_hard",
             changes=_INSTANCE_HARD,
+            whole=True,
             by_ipc=_HARD_EPOCHS,
             source="vimar-gu/MinimaxDiffusion, train.py, which IGD and DAP share; students convnet6_w128_in,"
             " resnetap10_in and resnet18_in",
@@ -349,8 +356,9 @@ PRESETS: dict[str, Preset] = {
                 "decay": 0.1,
                 "batch": 256,
                 "epochs": 300,
-                "views": {**FACTOR_1, "cutmix_alpha": 0, "hflip": 0.0, "jitter": 0.0},
+                "views": {**FACTOR_1, "cutmix_alpha": 0.0, "hflip": 0.0, "jitter": 0.0},
             },
+            whole=True,
             source="dc_benchmark 2a57711, without augmentation; hard labels, five runs, last epoch",
             left_out="its optimiser starts anew with the second rate, one epoch later",
         ),
@@ -369,6 +377,9 @@ def preset(name: str) -> Preset:
 def apply(protocol: Protocol, name: str, data: str, ipc: int) -> Protocol:
     """A setting's protocol under a preset, for a dataset and IPC; its name is the preset's. Raises UnknownNameError."""
     chosen = preset(name)
+    if chosen.whole:
+        views = replace(VIEW_PRESETS["rd3"], hflip=protocol.views.hflip)
+        protocol = Protocol(views=views, **{kept: getattr(protocol, kept) for kept in _SETTING_S})
     by_ipc, by_both = (_fitting(ranges, ipc) for ranges in (chosen.by_ipc, chosen.by_both.get(data, ())))
     stated = {**chosen.changes, **by_ipc, **chosen.by_data.get(data, {}), **by_both}
     return changed(replace(protocol, name=protocol.name if name == "rd3" else name), stated)
@@ -389,10 +400,14 @@ def changed(protocol: Protocol, changes: Changes) -> Protocol:
     for name in changes:
         if name not in known:
             raise UnknownNameError.of("field of the protocol", name, known)
-    stated = dict(changes)
-    if "views" in stated:
-        stated["views"] = _views(protocol.views, stated["views"])
-    return replace(protocol, **stated)
+    views = {"views": _views(protocol.views, changes["views"])} if "views" in changes else {}
+    return replace(protocol, **_as_typed(protocol, {**changes, **views}))
+
+
+def _as_typed(stated: Protocol | Views, changes: Changes) -> dict[str, Any]:
+    """The changes with 20 for 20.0 where a field is a float's: they are one value, in recipe digests too."""
+    floats = {name for name in changes if isinstance(getattr(stated, name), float)}
+    return {name: float(value) if name in floats and type(value) is int else value for name, value in changes.items()}
 
 
 def _views(views: Views, changes: Changes) -> Views:
@@ -400,6 +415,7 @@ def _views(views: Views, changes: Changes) -> Views:
     for name in changes:
         if name not in known:
             raise UnknownNameError.of("field of the views", name, known)
-    made = replace(views, **{**changes, "hflip": min(changes.get("hflip", 1.0), views.hflip)}, preset="")
+    mirrored = min(changes.get("hflip", 1.0), views.hflip)
+    made = replace(views, **{**_as_typed(views, changes), "hflip": mirrored, "preset": ""})
     same = [name for name, entry in VIEW_PRESETS.items() if replace(entry, hflip=made.hflip, preset="") == made]
     return replace(made, preset=same[0] if same else "own")

@@ -34,6 +34,21 @@ class Labelling:
     dropout: bool = later(False)
 
 
+def check_top_k(top_k: int, classes: int) -> None:
+    """Raise InputError where a row has no more logits than are to be kept."""
+    if top_k > classes:
+        raise InputError(f"label_top_k={top_k} of {classes} classes", "keep fewer")
+
+
+def check_parts(labelling: Labelling, images: int, batch: int) -> None:
+    """Raise InputError where batch statistics would be those of a single view."""
+    if labelling.batch_norm == "batch" and 1 in (min(batch, images), images % batch):
+        raise InputError(
+            f"{images} images in batches of {batch} leave a batch of one view, which has no batch statistics",
+            "use another batch or number of images, or `label_batch_norm: running`",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """One student training, completely specified but for images, labels, architecture and seed."""
@@ -223,12 +238,15 @@ class Protocol:
     def for_labels(self, mode: LabelMode, committee: tuple[str, ...] = ()) -> Protocol:
         """The protocol of one label mode: hard labels come from nobody, a committee by name from the setting's members.
 
-        Raises InputError for members that the setting's committee lacks, or if it has none.
+        Fields that the mode does not read are back at their defaults, so that recipes do not differ by them. Raises
+        InputError for members that the setting's committee lacks, or if it has none.
         """
         if mode == "hard":
-            return replace(self, label=mode, label_storage="stored", **{name: _defaults()[name] for name in _SOFT_ONLY})
+            unread = {name: _defaults()[name] for name in ("temperature", *_SOFT_ONLY)}
+            return replace(self, label=mode, label_storage="stored", **unread)
+        own = replace(self, label=mode, hard_form=_defaults()["hard_form"])
         if self.labeller == "teacher":
-            return replace(self, label=mode)
+            return own
         pool = self.label_pool or committee
         absent = [name for name in pool if name not in committee]
         if absent or not pool:
@@ -236,7 +254,7 @@ class Protocol:
                 f"soft labels by {', '.join(absent) or 'a committee'}, which the setting's committee lacks",
                 f"its members: {', '.join(committee) or 'none'}; choose others in label_pool or `labeller: teacher`",
             )
-        return replace(self, label=mode, label_pool=pool)
+        return replace(own, label_pool=pool)
 
     def by_one_teacher(self) -> Protocol:
         """Soft labels of a single teacher, stored: what a committee member's own worth (its prior) is measured with.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ Family = Literal["baseline", "selection", "optimisation", "generation"]
 Precision = Literal["fp32", "bf16"]
 OWN_STARTS = ("noise", "real")
 """Values of a parameter `init` that name no method."""
+ENTRIES = {int: "whole numbers", float: "numbers", str: "words"}
+"""Types of a list's entries that are checked, and what to call them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,8 @@ class Method:
     """The method whose parameters this one changes (`variant`), or ''."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What it changes."""
+    attention: bool = False
+    """Whether it looks where its committee members look, which must be vision transformers with a class token."""
     compared: bool = False
     """Of a variant: what it changes shows in the images' variety, so they are measured as the method's own are."""
 
@@ -210,7 +214,10 @@ class Method:
         return tuple(parameters.pool) or facts.committee if self.needs.committee else ()
 
     def reason_against(self, parameters: Any, facts: Facts, ipc: int) -> str | None:
-        """Why a cell cannot apply: a generator or committee members the setting lacks, or the method's own reason."""
+        """Why a cell cannot apply: a generator or committee members the setting lacks, or the method's own reason.
+
+        What the generator and the members are is not looked at (planning/generation.py, `misfit`).
+        """
         wanted_generator = self.generator_of(parameters)
         if wanted_generator in GENERATORS and wanted_generator not in facts.generators:
             return (
@@ -222,6 +229,8 @@ class Method:
         if absent or (self.needs.committee and not pool):
             wanted = ", ".join(absent) or "any member"
             return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
+        if self._start_of(parameters) == "random" and self.references_of(parameters) != "class":
+            return "start random reads real latents of whole classes, the references are those of centroids: change one"
         return no_crop(parameters) or self.refuse(parameters, facts, ipc)
 
 
@@ -255,28 +264,51 @@ def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -
 
 
 def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) -> Any:
-    """`parameters` with fields replaced; raises UnknownNameError or InputError naming the field."""
+    """`parameters` with fields replaced; raises UnknownNameError or InputError naming the field.
+
+    A list becomes a tuple, and its entries what the field's own are.
+    """
     if not isinstance(overrides, Mapping):
         raise InputError(
             f"{owner}: {overrides!r} is no mapping of fields to values", "write fields below it or leave it out"
         )
     known = {item.name: item for item in dataclasses.fields(parameters)}
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
             raise UnknownNameError.of(f"parameter of {owner}", name, known)
         current = getattr(parameters, name)
-        numeric = isinstance(current, (int, float)) and isinstance(value, (int, float))
-        if isinstance(current, tuple) and isinstance(value, list):
-            value = tuple(value)
-        same_kind = type(value) is type(current) or (isinstance(current, float) and numeric)
-        if isinstance(value, bool) is not isinstance(current, bool) or not same_kind:
+        if isinstance(current, tuple) and isinstance(value, (list, tuple)):
+            changes[name] = _as_entries(name, value, _kind_of_entries(current, known[name]), owner)
+            continue
+        if not _same_kind(value, type(current)):
             raise InputError(
                 f"{owner}: {name}={value!r} is not a {type(current).__name__}", f"give a value like {current!r}"
             )
         # 20 and 20.0 are one value, and have to be one in recipe digests, too.
         changes[name] = _as_float(name, value, owner) if isinstance(current, float) else value
     return dataclasses.replace(parameters, **changes)
+
+
+def _same_kind(value: Any, kind: type) -> bool:
+    """Whether a value is of a type, as which a whole number counts for a float, and true and false for no number."""
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _kind_of_entries(current: tuple[Any, ...], field: dataclasses.Field[Any]) -> type | None:
+    """The type of a tuple's entries, of an empty one by its annotation; None for any that is not of `ENTRIES`."""
+    if current:
+        return type(current[0]) if type(current[0]) in ENTRIES else None
+    return next((kind for kind in ENTRIES if str(field.type) == f"tuple[{kind.__name__}, ...]"), None)
+
+
+def _as_entries(name: str, values: Sequence[Any], kind: type | None, owner: str) -> tuple[Any, ...]:
+    """The values as a tuple of that type; raises InputError for an entry of another."""
+    if kind is not None and not all(_same_kind(value, kind) for value in values):
+        raise InputError(
+            f"{owner}: {name}={list(values)!r} is no list of {kind.__name__}", f"give a list of {ENTRIES[kind]}"
+        )
+    return tuple(_as_float(name, value, owner) if kind is float else value for value in values)
 
 
 def _as_float(name: str, value: float, owner: str) -> float:

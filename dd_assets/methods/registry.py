@@ -24,6 +24,8 @@ from dd_assets.errors import InputError, UnknownNameError, cause_in
 from dd_assets.methods.contract import Method
 
 GROUP = "dd_assets.methods"
+RESERVED = ("class_centroids", "data", "datasets", "generators", "reference_latents", "report", "studies", "teachers")
+"""Names of the graph's other groups and jobs: each method has a group and a job of its own name."""
 
 
 def _declared() -> Iterator[tuple[str, object]]:
@@ -54,6 +56,12 @@ def _load(entry: EntryPoint) -> object:
         raise InputError(f"{_origin(entry)} cannot be loaded: {cause}", f"correct it, or uninstall {owner}") from error
 
 
+def require_free(name: str, where: str = "") -> None:
+    """Raise InputError for a name of RESERVED; `where` begins the line."""
+    if name in RESERVED:
+        raise InputError(f"{where}no method can be called {name!r}", "rename it; a job or group of the graph has it")
+
+
 def _require_recipes(origin: str, declared: Method) -> None:
     """Raise InputError for recipes without the default one, or whose parameters are no instance of a dataclass."""
     if not isinstance(declared.recipes, Mapping) or "default" not in declared.recipes:
@@ -75,7 +83,7 @@ def METHODS() -> dict[str, Method]:  # a constant in all but the time at which i
     """Every method by name, sorted.
 
     Raises InputError where a plug-in cannot be imported, a declaration is not a Method or lacks recipes, or a name is
-    taken.
+    taken or reserved.
     """
     found: dict[str, Method] = {}
     origins: dict[str, str] = {}
@@ -83,6 +91,7 @@ def METHODS() -> dict[str, Method]:  # a constant in all but the time at which i
     def add(origin: str, declared: object) -> None:
         if not isinstance(declared, Method):
             raise InputError(f"{origin} declares no Method", "export METHOD = Method(...) from its recipe.py")
+        require_free(declared.name, f"{origin}: ")
         _require_recipes(origin, declared)
         if declared.name in found:
             raise InputError(

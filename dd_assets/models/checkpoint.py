@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import struct
 from collections.abc import Mapping, Sequence
@@ -93,14 +94,12 @@ def import_weights(
     if sha256 is not None and digest != sha256.lower():
         raise InputError(f"{path} has SHA-256 {digest}, expected {sha256}", "download it again")
     if path.suffix == ".safetensors":
-        state, stated = read(content)
+        state, header = read(content)
     elif sha256 is None:
         raise InputError(f"{path} is a pickle-based file", f"state its hash to accept it: sha256: {digest}")
     else:
-        state, stated = _foreign_state(path), {}
-    sidecar = path.with_suffix(".json")
-    if sidecar.is_file():
-        stated = {**stated, **json.loads(sidecar.read_text())}
+        state, header = _foreign_state(path), {}
+    stated = _stated(path, header)
     check_finite(state, str(path))
     model, state = _blank(architecture, len(classes), channels, size), present_names(state)
     if stated.get("classes") == IMAGENET:
@@ -125,6 +124,45 @@ def import_weights(
 def _blank(architecture: str, classes: int, channels: int, size: int) -> nn.Module:
     """A network to receive weights; its own initial values are overwritten."""
     return build_model(architecture, classes=classes, channels=channels, size=size, seed=0)
+
+
+def _stated(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights' own header and the JSON file beside them, which goes before it, say of them.
+
+    `classes` is IMAGENET or a list, `mean` and `std` are tuples of numbers, where they are stated.
+    Raises InputError naming the file that says something else.
+    """
+    sidecar, described = path.with_suffix(".json"), {}
+    remedy = 'write {"classes": […], "mean": […], "std": […]} or a part of it there (docs/datasets.md)'
+    if sidecar.is_file():
+        try:
+            described = json.loads(sidecar.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{sidecar} cannot be read: {error}", remedy) from error
+        if not isinstance(described, dict):
+            raise InputError(f"{sidecar} holds no mapping", remedy)
+    stated = {**header, **described}
+    for field in ("classes", "mean", "std"):
+        if field in stated:
+            try:
+                stated[field] = _usable(field, stated[field])
+            except (TypeError, ValueError, OverflowError) as error:
+                where = sidecar if field in described else path
+                raise InputError(f"{where}: {field}={stated[field]!r} cannot be used", remedy) from error
+    return stated
+
+
+def _usable(field: str, value: Any) -> Any:
+    """A stated field in its own type; raises TypeError, ValueError or OverflowError for another."""
+    if field == "classes":
+        if not (value is None or value == IMAGENET or isinstance(value, list)):
+            raise TypeError(field)
+        return value
+    # Headers of other writers hold text alone.
+    numbers = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
+    if not all(math.isfinite(number) and (number > 0 or field == "mean") for number in numbers):
+        raise ValueError(field)
+    return numbers
 
 
 def _foreign_state(path: Path) -> dict[str, Tensor]:
@@ -188,16 +226,11 @@ def check_keys(state: Mapping[str, Tensor], model: nn.Module, architecture: str,
 
 def _normalisation(stated: Mapping[str, Any], expected: Normalisation | None, path: Path) -> Normalisation:
     """The normalisation the weights were trained with; never a guess and never a silent contradiction."""
-
-    def numbers(value: str | Sequence[float]) -> tuple[float, ...]:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(float(part) for part in parts)
-
     if "mean" not in stated or "std" not in stated:
         if expected is None:
             raise InputError(f"{path} states no mean and std", f"write them to {path.with_suffix('.json').name}")
         return expected
-    own = Normalisation(mean=numbers(stated["mean"]), std=numbers(stated["std"]))
+    own = Normalisation(mean=stated["mean"], std=stated["std"])
     if expected is not None and own != expected:
         raise InputError(
             f"{path} was trained with mean {own.mean}, std {own.std}; the setting has {expected.mean}, {expected.std}",

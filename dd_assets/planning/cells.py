@@ -44,7 +44,8 @@ class Cell:
         """The cell of a partition key such as 'digits' or 'digits|10'; raises UnknownNameError or InputError."""
         name, bar, ipc = partition.partition("|")
         otherwise = OTHERWISE.fullmatch(partition)
-        if otherwise is not None and otherwise[1] in settings():
+        # A setting may itself be called like a dataset and a number.
+        if partition not in settings() and otherwise is not None and otherwise[1] in settings():
             raise UnknownNameError(
                 f"unknown partition {partition!r}", f"write it as '{otherwise[1]}|{otherwise[2]}', in quotes"
             )
@@ -71,6 +72,8 @@ class Stage:
     group: str
     kinds: tuple[str, ...]
     tags: Mapping[str, str] = field(default_factory=dict)
+    takes_parameters: bool = False
+    """Whether a launch may override parameters of it: where its units have a recipe of their own."""
     skippable: tuple[str, ...] = ()
     """Inputs that some cells do without, such as the generators that their recipes do not name."""
     unread: Callable[[Cell], frozenset[str]] = lambda cell: frozenset()

@@ -50,6 +50,9 @@ def _resolve_statistics(cell: Cell, inputs: Mapping[str, Reference], engine: Eng
 
 
 def _resolve_priors(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+    for name in cell.overrides:
+        if name != "source":
+            raise UnknownNameError.of("parameter of priors", str(name), ["source"])
     source = str(cell.overrides.get("source", cell.setting.priors))
     if source not in PRIOR_SOURCES:
         raise UnknownNameError.of("source of priors", source, PRIOR_SOURCES)
@@ -142,6 +145,7 @@ def committee_stages() -> list[Stage]:
             description="Further teachers of the setting, one unit each: a new member touches none of the others.",
             group="teachers",
             kinds=("pytorch",),
+            takes_parameters=True,
         ),
         Stage(
             asset="statistics",
@@ -170,5 +174,6 @@ def committee_stages() -> list[Stage]:
             ),
             group="teachers",
             kinds=("python",),
+            takes_parameters=True,
         ),
     ]

@@ -6,10 +6,12 @@ generator (diffusion/footprint.py, units/generator_samples.py), the memory of op
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from dd_assets.datasets.setting import Setting
+from dd_assets.diffusion.levels import closed_form
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.planning.memory import PROCESS, Estimate, estimate, networks_alive
 from dd_assets.planning.unit import Manifest
@@ -24,6 +26,14 @@ SAMPLE_STEPS = 50
 """Of the generator's own samples."""
 GRADIENT_PASSES = 4
 """What a guided step costs in passes: the plain one, another with gradients, and its backward, twice a pass."""
+SURROGATE_PASSES = 20
+"""What the gradient of a surrogate's gradient adds to a step within its window. Measured on digits: 33 CPU-seconds per
+100 images, 4.9 without, 18 steps in the window: 16 passes. The network's and the surrogate's sizes decide, so that it
+is a guess elsewhere."""
+ALONE = 0.5
+"""A pass under the class alone, in passes under it and the null class."""
+BLOCK = 0.25
+"""Depth that a fraction of it may be rounded up by, of networks of four blocks or more."""
 
 
 def peak_of(
@@ -45,9 +55,11 @@ def sampling_memory(method: Method, parameters: Any, facts: Facts, ipc: int, sam
         return Estimate(fixed=fixed, per_image=0, batch=0)
     compared = _compared(parameters, facts)
     drawn = ipc * getattr(parameters, "candidates", 1)
-    span = max(compared) if compared else len(facts.classes) * (1 if method.shards_by_index(parameters) else drawn)
+    classes = 1 if getattr(parameters, "searches", False) else len(facts.classes)
+    span = max(compared) if compared else classes * (1 if method.shards_by_index(parameters) else drawn)
     # A comparison asks with the label and without it, as classifier-free guidance does, and decodes nothing.
-    both = 1 if not compared and getattr(parameters, "guidance_scale", 1.0) == 1 else 2
+    scales = getattr(parameters, "search_scales", ()) or (getattr(parameters, "guidance_scale", 1.0),)
+    both = 1 if not compared and set(scales) == {1} else 2
     plain = LIVE * max(both * known["denoiser"], 0 if compared else known.get("decoder", 0))
     through = set(method.through) | ({"denoiser"} if getattr(parameters, "refine", 0) else set())
     kept = both * known["denoiser_kept"] if "denoiser" in through else 0
@@ -70,8 +82,9 @@ def sampling_seconds(
 ) -> float | None:
     """Seconds of all images of a cell on the device that drew the generator's samples, or None without them.
 
-    Every step is taken for a guided one where the method guides by gradients, and every start for noise, so that this
-    is an upper figure.
+    Every step is taken for a guided one where the method guides by gradients, and every start for noise; steps of a
+    search and references are counted. That makes it an upper figure but for what does not pass through the generator:
+    a surrogate's gradients are estimated (`SURROGATE_PASSES`), the teacher's answers and a search's decoding left out.
     """
     steps, compared = getattr(parameters, "steps", 0), _compared(parameters, facts)
     if samples is None or not (steps or compared) or not samples.seconds:
@@ -80,6 +93,42 @@ def sampling_seconds(
     if compared:
         # A pair of losses is the two passes of one guided step.
         return float(draws * sum(compared) * parameters.pairs * step)
-    each = steps * (GRADIENT_PASSES if method.through else 1) * getattr(parameters, "candidates", 1)
+    schedule = samples.summary.get("schedule")
+    guides = bool(method.through) and getattr(parameters, "gamma", 1.0) != 0
+    each = steps * (GRADIENT_PASSES if guides else 1) + _surrogate_passes(parameters, schedule)
+    each = (each + _search_steps(parameters, schedule)) * getattr(parameters, "candidates", 1)
+    each += _reference_passes(method, parameters, ipc)
     each += getattr(parameters, "refine", 0) * (GRADIENT_PASSES - 1) / 2
     return draws * ipc * len(facts.classes) * each * step
+
+
+def _search_steps(parameters: Any, schedule: Mapping[str, Any] | None) -> int:
+    """Steps in which a search tries all its pairs for one image: at half the steps, from each level on."""
+    if not getattr(parameters, "searches", False):
+        return 0
+    quick = max(1, parameters.steps // 2)
+    made = closed_form(schedule, quick) if schedule else None
+    levels = parameters.search_levels or (parameters.start_level,)
+    each = sum(quick - made.position_of(level) if made else quick for level in levels)
+    return each * len(parameters.search_scales or (parameters.guidance_scale,))
+
+
+def _surrogate_passes(parameters: Any, schedule: Mapping[str, Any] | None) -> float:
+    """What gradients of a surrogate's gradients add to one image, in the steps between `low` and `high`."""
+    if not getattr(parameters, "influence", 0.0):
+        return 0.0
+    made = closed_form(schedule, parameters.steps) if schedule else None
+    return SURROGATE_PASSES * (len(made.within(parameters.low, parameters.high)) if made else parameters.steps)
+
+
+def _reference_passes(method: Method, parameters: Any, ipc: int) -> float:
+    """What references cost per image that is kept, in passes: their features at every step, and once at the end.
+
+    Those of a whole class are asked for once for all of its images in a pass.
+    """
+    if not (method.needs.reference_latents and hasattr(parameters, "references")):
+        return 0.0
+    drawn = ipc * parameters.candidates
+    sets = math.ceil(drawn / parameters.batch) / ipc if parameters.references == "class" else parameters.candidates
+    each = parameters.count * ALONE * min(1.0, parameters.layer + BLOCK)
+    return (parameters.steps * (parameters.gamma != 0) + 1) * sets * each

@@ -18,7 +18,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.prompt_banks import prompt_bank_stage
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units import centroids, dataset, fine_tuned, generator, generator_samples
-from dd_assets.units.generator_place import examine
+from dd_assets.units.generator_place import examine, trained_recipe
 
 GENERATOR_ASSETS = tuple(f"generator_{name}" for name in GENERATORS)
 CENTROIDS = "class_centroids"
@@ -56,7 +56,7 @@ def without_generator(chosen: Setting, name: str) -> str:
     absent = [title for title in chosen.classes if title not in others]
     if absent:
         return f"{stated.foreign} lacks {', '.join(map(repr, absent[:3]))} of {chosen.name}'s classes"
-    if _foreign_recipe(chosen, name):
+    if trained_recipe(chosen, name):
         return ""
     return f"neither {chosen.name} nor {stated.foreign} states a small generator"
 
@@ -84,12 +84,6 @@ def without_centroids(cell: Cell, counts: Sequence[int]) -> str:
 def clustered(cell: Cell) -> list[str]:
     """The generators of a cell's setting whose latents are clustered."""
     return [name for name in CLUSTERED if name in generators_of(cell.setting)]
-
-
-def _foreign_recipe(chosen: Setting, name: str) -> GeneratorRecipe | None:
-    if name == "foreign_text":
-        return chosen.generators.text
-    return chosen.generators.small or setting(chosen.generators.foreign).generators.small
 
 
 def _refuse(chosen: Setting, name: str) -> None:
@@ -132,7 +126,7 @@ def _resolve_foreign(name: str, cell: Cell, inputs: Mapping[str, Reference], eng
     """No input of this cell's setting takes part: neither its images nor, to judge the samples, its teacher."""
     chosen = cell.setting
     _refuse(chosen, name)
-    other, recipe = setting(chosen.generators.foreign), _foreign_recipe(chosen, name)
+    other, recipe = setting(chosen.generators.foreign), trained_recipe(chosen, name)
     assert recipe is not None
     source = run_named({"dataset": dataset.plan(other, engine.raw)}, engine)["dataset"]
     unit = generator.plan(chosen, recipe, other, source, cell.overrides, name, engine.raw)
@@ -206,6 +200,8 @@ def _generator_stage(
         description=description,
         group="generators",
         kinds=("pytorch",),
+        # The files of a pretrained one are as they are.
+        takes_parameters=name != "pretrained",
         skippable=bases,
         unread=_not_fine_tuned if bases else lambda cell: frozenset(),
         examine=lambda cell, raw: examine(cell.setting, name, raw),

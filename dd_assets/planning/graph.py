@@ -7,16 +7,18 @@ Belongs here: what a stage is, and the list of all stages from the registries. D
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from graphlib import TopologicalSorter
 
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
-from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.errors import REFUSALS, InputError, UnknownNameError
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.methods.contract import Method
 from dd_assets.methods.registry import METHODS
 from dd_assets.planning.cells import (
+    STUDIES,
     Cell,
     Space,
     Stage,
@@ -29,7 +31,7 @@ from dd_assets.planning.class_gaussians import class_gaussians_stage
 from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.descriptions import of_images, with_page
 from dd_assets.planning.diversity import diversity_stage
-from dd_assets.planning.engine import Engine
+from dd_assets.planning.engine import Engine, MissingFiles, MissingUnits
 from dd_assets.planning.generation import generation_assets, ungenerated
 from dd_assets.planning.generators import generator_stages
 from dd_assets.planning.image_sets import image_assets, resolve_images
@@ -40,7 +42,18 @@ from dd_assets.planning.studies import study_stages
 from dd_assets.planning.unit import Reference, Unit
 from dd_assets.units import dataset, labels, teacher, training
 
-__all__ = ["Cell", "Space", "Stage", "protocols", "stage", "stages", "students", "trainings"]
+__all__ = [
+    "Cell",
+    "Space",
+    "Stage",
+    "protocols",
+    "require_parameters_taken",
+    "resolved",
+    "stage",
+    "stages",
+    "students",
+    "trainings",
+]
 
 
 def _resolve_dataset(cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -141,6 +154,7 @@ def _method_stages(method: Method) -> list[Stage]:
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
+            takes_parameters=True,
             skippable=generation_assets(method),
             unread=lambda cell: ungenerated(method, cell),
         ),
@@ -219,6 +233,7 @@ def stages() -> dict[str, Stage]:
             description="The classifier that guides synthesis and gives soft labels; last epoch, never the best one.",
             group="teachers",
             kinds=("pytorch",),
+            takes_parameters=True,
         ),
     ]
     known = METHODS()
@@ -242,3 +257,30 @@ def stage(asset: str) -> Stage:
     if asset not in stages():
         raise UnknownNameError.of("asset", asset, stages())
     return stages()[asset]
+
+
+def require_parameters_taken(stage: Stage, cell: Cell) -> None:
+    """Raise InputError for a launch's parameters where a stage takes none, naming the stages that they belong to."""
+    if stage.takes_parameters or not cell.overrides:
+        return
+    if stage.group == STUDIES:
+        belong = "a study's variants (dd_assets/studies)"
+    else:
+        taking = [name for name in stage.reads(cell) if stages()[name].takes_parameters]
+        belong = ", ".join([*taking, "the setting's fields (docs/datasets.md)"])
+    raise InputError(
+        f"{stage.asset} takes no parameters, but {', '.join(map(str, cell.overrides))} was given",
+        f"leave them out here; what it reads, and how, is stated by {belong}",
+    )
+
+
+def resolved(stage: Stage, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
+    """A launch's reference of a cell; parameters that only state what is declared do not mark it as overridden."""
+    made, plain = stage.resolve(cell, inputs, engine), replace(cell, overrides={})
+    if not cell.overrides or not set(stage.reads(plain)) <= inputs.keys():
+        return made
+    try:
+        declared = stage.resolve(plain, inputs, Engine(engine.store, engine.raw, engine.compute, look_only=True))
+    except (MissingUnits, MissingFiles, *REFUSALS):
+        return made
+    return declared if declared.recipe == made.recipe else made

@@ -13,7 +13,7 @@ from dd_assets.errors import InputError
 from dd_assets.methods.contract import OWN_STARTS, Facts, Method
 from dd_assets.planning.cells import Cell, declared_parameters, reference_of, run_named, starts_of, usable
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import generation_assets, generation_inputs, samples_of, stated_parameters
+from dd_assets.planning.generation import generation_assets, generation_inputs, misfit, samples_of, stated_parameters
 from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.influence import INFLUENCE, influence_inputs
 from dd_assets.planning.memory import Estimate, run_within
@@ -96,8 +96,12 @@ def made_sets(
 ) -> dict[str, Manifest]:
     """The image sets of a cell that can apply, of its first `draws` draws.
 
-    Raises InputError where a missing shard would not fit into memory, VerdictError where a shard may not be used.
+    Raises InputError where a missing shard would not fit into memory or the setting's networks cannot give what the
+    parameters ask, VerdictError where a shard may not be used.
     """
+    reason = misfit(method, parameters, cell.setting, engine.raw)
+    if reason:
+        raise InputError(f"{method.name} on {cell.partition}: {reason}", "choose another generator or other parameters")
     given = image_inputs(method, parameters, facts, inputs, engine, draws)
     per_draw = images.plan(method, cell.setting, facts, cell.ipc, given, parameters)
     wanted = [unit for draw in per_draw for unit in draw]

@@ -54,4 +54,5 @@ def influence_stage() -> Stage:
         ),
         group="teachers",
         kinds=("pytorch",),
+        takes_parameters=True,
     )

@@ -19,7 +19,7 @@ from dd_assets.planning.cells import STUDIES, declared_parameters
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingFiles, MissingUnits
 from dd_assets.planning.explain import explain
-from dd_assets.planning.generation import samples_of
+from dd_assets.planning.generation import misfit, samples_of
 from dd_assets.planning.generation_cost import peak_of, sampling_seconds
 from dd_assets.planning.generators import (
     CENTROIDS,
@@ -39,6 +39,9 @@ from dd_assets.units.surrogate import without_surrogate
 Target = tuple[str, str]
 """(asset, partition key)."""
 STATUSES = ("fresh", "missing", "stale", "pending", "blocked", "refused")
+READS = "reads "
+"""What the reason of a cell begins with that is blocked for what it reads."""
+MARKED = "it is marked as made with overridden parameters; results of the declared recipe are in the store already"
 UNMADE = ("missing", "stale", "pending")
 """What a sync would compute."""
 
@@ -47,8 +50,8 @@ UNMADE = ("missing", "stale", "pending")
 class Row:
     """One asset partition's status.
 
-    fresh, missing, stale, pending (below something not fresh), blocked (it can never apply) or refused (its inputs or
-    what was made of them may not be used, or it waits for such).
+    fresh, missing, stale, pending (below something not fresh), blocked (it, or something it reads, can never apply) or
+    refused (its inputs or what was made of them may not be used, or it waits for such).
     """
 
     asset: str
@@ -85,7 +88,7 @@ class Planner:
         asset, partition = target
         stage, cell = stages()[asset], Cell.of(partition)
         inputs: dict[str, Reference] = {}
-        waiting = []
+        waiting: list[Target] = []
         for name in stage.reads(cell):
             upstream = input_target(name, cell)
             row = self.visit(upstream)
@@ -126,9 +129,10 @@ class Planner:
                 memory_estimate=self._memory(stage, cell) if status in UNMADE else None,
             )
 
-        blocked = self.blocked_reason(stage, cell)
-        if blocked:
-            return row("blocked", blocked)
+        blocked = {target: self.rows[target].reason for target in waiting if self.rows[target].status == "blocked"}
+        reason = self.blocked_reason(stage, cell) or _through(blocked)
+        if reason:
+            return row("blocked", reason)
         stage.examine(cell, self.engine.raw)
         refused = [target for target in waiting if target in self.refusals]
         if refused:
@@ -157,6 +161,8 @@ class Planner:
             return row("missing", "complete in the store, not yet adopted", (0.0, 0.0))
         if previous.content != reference.content or previous.recipe != reference.recipe:
             return row("stale", "another recipe; its results are in the store already", (0.0, 0.0))
+        if previous.declared != reference.declared:
+            return row("stale", MARKED, (0.0, 0.0))
         return row("fresh", "", (0.0, 0.0))
 
     def _why(self, stage: Stage, cell: Cell, previous: Reference, missing: Sequence[Unit]) -> str:
@@ -232,8 +238,19 @@ class Planner:
         manifest = self.engine.store.lookup(source.units["dataset"]) if source else None
         return dataset.facts(cell.setting, manifest) if manifest else None
 
+    def blocked_reasons(self, targets: Sequence[Target]) -> dict[Target, str]:
+        """Why each target can never apply, or ''; targets: upstream before downstream, with all that they read."""
+        reasons: dict[Target, str] = {}
+        for target in targets:
+            asset, partition = target
+            stage, cell = stages()[asset], Cell.of(partition)
+            read = [input_target(name, cell) for name in stage.reads(cell) if name not in stage.optional]
+            blocked = {upstream: reasons[upstream] for upstream in read if reasons[upstream]}
+            reasons[target] = self.blocked_reason(stage, cell) or _through(blocked)
+        return reasons
+
     def blocked_reason(self, stage: Stage, cell: Cell) -> str:
-        """Why a cell can never apply, or ''; method limits are known once the dataset is in the store."""
+        """Why a cell can never apply of itself, or ''; method limits are known once the dataset is in the store."""
         if stage.space == "dataset":
             return self._without_asset(stage, cell)
         if stage.group == STUDIES:
@@ -251,8 +268,8 @@ class Planner:
         reason = chosen.reason_against(parameters, described, cell.ipc)
         sampled = chosen.generator_of(parameters)
         if not reason and sampled in GENERATORS:
-            return without_generator(cell.setting, sampled)
-        return reason or ""
+            reason = without_generator(cell.setting, sampled)
+        return reason or misfit(chosen, parameters, cell.setting, self.engine.raw)
 
     @staticmethod
     def _without_asset(stage: Stage, cell: Cell) -> str:
@@ -261,6 +278,13 @@ class Planner:
         if stage.asset == INFLUENCE:
             return without_surrogate(cell.setting)
         return without_committee(cell.setting) if stage.asset in NEED_COMMITTEE else stage.blocked(cell)
+
+
+def _through(blocked: Mapping[Target, str]) -> str:
+    """Why what reads these blocked inputs is blocked too, named by the one that is so of itself; '' without any."""
+    for (asset, _), reason in blocked.items():
+        return reason if reason.startswith(READS) else f"{READS}{asset}: {reason}"
+    return ""
 
 
 def _named(targets: Iterable[Target]) -> str:

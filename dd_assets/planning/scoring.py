@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError
-from dd_assets.evaluation.protocol import LabelMode, Protocol
+from dd_assets.evaluation.protocol import LabelMode, Protocol, check_parts, check_top_k
 from dd_assets.methods.contract import Method
 from dd_assets.planning.cells import Cell, usable
 from dd_assets.planning.engine import Engine
@@ -51,19 +51,25 @@ def scored_draws(method: Method, chosen: Setting) -> int:
 def protocol_for(cell: Cell, student: str, base: Protocol, mode: LabelMode) -> Protocol:
     """The protocol under which a student is trained in a cell, from a setting's or a variant's.
 
-    Raises InputError naming the setting whose committee cannot give the labels that the protocol asks for.
+    Raises InputError naming the setting where the labels that the protocol asks for cannot be: for want of a committee,
+    of views in a batch, of classes.
     """
-    same = student == cell.setting.teacher.architecture
-    sized = base.for_student(same, cell.ipc * len(cell.setting.classes), student)
-    return for_labels(sized, mode, cell.setting)
+    chosen = cell.setting
+    images = cell.ipc * len(chosen.classes)
+    sized = base.for_student(student == chosen.teacher.architecture, images, student)
+    made = for_labels(sized, mode, chosen)
+    check_parts(made.labelling, images, made.batch)
+    return made
 
 
 def for_labels(protocol: Protocol, mode: LabelMode, chosen: Setting) -> Protocol:
     """The protocol of one label mode in a setting; raises InputError as `protocol_for` does."""
     try:
-        return protocol.for_labels(mode, tuple(choice.key for choice in chosen.committee))
+        made = protocol.for_labels(mode, tuple(choice.key for choice in chosen.committee))
+        check_top_k(made.label_top_k, len(chosen.classes))
     except InputError as error:
         raise InputError(f"{chosen.name}: {error.problem}", error.remedy) from error
+    return made
 
 
 def label_key(draw: int, seed: int, protocol: Protocol) -> str:

@@ -24,7 +24,7 @@ from dd_assets.models.registry import architecture
 from dd_assets.planning import study_arms
 from dd_assets.planning.cells import STUDIES, Cell, Stage, declared_parameters, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine, MissingUnits
-from dd_assets.planning.generation import ungenerated
+from dd_assets.planning.generation import misfit, ungenerated
 from dd_assets.planning.generators import without_generator
 from dd_assets.planning.image_sets import image_assets, made_sets
 from dd_assets.planning.scoring import label_key, labellers, protocol_for, scored_draws, trainings
@@ -66,8 +66,10 @@ def reason_against(cell: Cell, found: StudyCell, facts: Facts | None = None) -> 
 def _ungenerable(cell: Cell, found: StudyCell) -> str:
     """Why a variant's own images cannot be generated in a setting, or ''."""
     method = METHODS()[found.method]
-    generator = method.generator_of(declared_parameters(method, cell.setting, found.variant.parameters))
-    return without_generator(cell.setting, generator) if generator in GENERATORS else ""
+    parameters = declared_parameters(method, cell.setting, found.variant.parameters)
+    generator = method.generator_of(parameters)
+    lacking = without_generator(cell.setting, generator) if generator in GENERATORS else ""
+    return lacking or misfit(method, parameters, cell.setting)
 
 
 def _protocol(cell: Cell, found: StudyCell) -> Protocol:

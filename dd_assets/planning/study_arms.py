@@ -93,7 +93,7 @@ def measured(
 
 def _choice(chosen: Setting, student: str) -> TeacherChoice:
     for known in (chosen.teacher, *chosen.committee):
-        if known.architecture == student:
+        if known.architecture == student and known.trained_like(chosen.teacher):
             return known
     recipe = dataclasses.replace(chosen.teacher.recipe, accuracy_floor=0.0)
     return TeacherChoice(architecture=student, recipe=recipe)

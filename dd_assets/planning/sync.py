@@ -171,7 +171,7 @@ class Sync:
 
     def _refuse_blocked(self, planner: Planner, targets: Sequence[Target], outcome: Outcome, strict: bool) -> None:
         needed = with_upstream(targets)
-        reasons = {target: planner.blocked_reason(stages()[target[0]], Cell.of(target[1])) for target in needed}
+        reasons = planner.blocked_reasons(needed)
         blocked = [target for target in targets if reasons[target]]
         # A group or a whole partition holds what its setting has no use for, such as the students of other settings.
         one_asset = len({asset for asset, _ in targets}) == 1

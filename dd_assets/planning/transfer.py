@@ -7,7 +7,7 @@ order that never leaves a name without its file. Does not belong: plain files fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dd_assets.errors import CorruptArtefactError, InputError
 from dd_assets.planning.digests import text_digest
@@ -22,6 +22,9 @@ class Transferred:
     """What a transfer did."""
 
     references: int = 0
+    """Written, or there already and equal."""
+    kept: list[Target] = field(default_factory=list)
+    """Asset partitions that point at something else there; neither they nor their units were sent."""
     units: int = 0
     already: int = 0
     """Units that the destination had, with all their files."""
@@ -35,6 +38,7 @@ def transfer(
     references: Iterable[Reference],
     namespace: str,
     announce: Callable[[str], None] = lambda line: None,
+    replace: bool = False,
 ) -> Transferred:
     """Copy these asset partitions' units and all that went into them; their digests stay what they are.
 
@@ -42,9 +46,15 @@ def transfer(
     its payloads before its manifest, references last. What the destination has is not sent again, so an interrupted
     transfer goes on where it was; a unit that lost files there is. Raises InputError for a unit that the source lacks
     or that the destination holds with another content, CorruptArtefactError for damaged bytes; nothing that was there
-    and whole is changed.
+    and whole is changed, but with `replace` references that point at something else.
     """
-    chosen, done = list(references), Transferred()
+    chosen, done = [], Transferred()
+    for reference in references:
+        own = None if replace else destination.read_reference(namespace, reference.asset, reference.partition)
+        if own is None or own == reference:
+            chosen.append(reference)
+        else:
+            done.kept.append((reference.asset, reference.partition))
     for manifest in _upstream_first(source, chosen):
         there = destination.lookup(manifest.recipe_digest)
         if there is None or (there.content == manifest.content and destination.lost(there)):

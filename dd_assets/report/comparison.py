@@ -129,14 +129,14 @@ def compare(contest: Contest, replicates: int = REPLICATES) -> Comparison:
             deviation=_deviation(contest.runs[name]),
             runs=len(contest.runs[name].seeds),
             draws=len(set(contest.runs[name].draws)),
-            rank=place + 1,
+            rank=1 + sum(contest.runs[other].accuracy > contest.runs[name].accuracy for other in order),
             ranks=rank_interval(name, {other: pairs[name, other] for other in order if other != name}),
             ranked=len(order) == 1 or any(pairs[name, other].enough for other in order if other != name),
             split=split(contest.runs[name]),
             against_best=of_best.get(name),
             against_random=of_random.get(name),
         )
-        for place, name in enumerate(order)
+        for name in order
     )
     return Comparison(
         contest=contest, standings=standings, against_soft_random=soft, words=_words(contest, standings, soft)
@@ -283,5 +283,5 @@ def _beats(against: Against) -> str:
     contrast = against.contrast
     if against.separable:
         word = "is better" if contrast.difference > 0 else "is worse"
-        return f"{contrast.first} {word} by {_amount(contrast).lstrip('-')}"
+        return f"{contrast.first} {word} by {_amount(contrast if contrast.difference > 0 else _turned(contrast))}"
     return f"{contrast.first} is not separable" if contrast.enough else f"no verdict yet: {_shortage(against)}"

@@ -70,7 +70,7 @@ def gather(store: ArtefactStore, namespace: str, rows: Sequence[Mapping[str, Any
 def _judgement(row: Mapping[str, Any], compared: Mapping[Cell, Comparison]) -> dict[str, Any]:
     """`ranks`: the interval, or None; `beats_random`: 'yes', 'no' (worse), 'unclear', or '' where not compared."""
     cell = (row["dataset"], row["ipc"], row["student"], row["label"])
-    standings = compared[cell].standings if row["declared"] and cell in compared else ()
+    standings = compared[cell].standings if not row["apart"] and cell in compared else ()
     own = next((entry for entry in standings if entry.method == row["method"]), None)
     if own is None:
         return {"ranks": None, "beats_random": ""}

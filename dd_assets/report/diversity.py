@@ -95,7 +95,7 @@ def correlations(measured: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[s
     """
     contests: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
-        if row["declared"] and row["accuracy_mean"] is not None:
+        if not row["apart"] and row["accuracy_mean"] is not None:
             contests.setdefault((row["student"], row["label"]), {})[row["method"]] = row["accuracy_mean"]
     found = []
     for (student, label), accuracy in contests.items():

@@ -103,7 +103,7 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
     label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
     `gain`: how much better the row is.
     """
-    points = [point for row in rows if row["declared"] and row["accuracy_mean"] is not None for point in _points(row)]
+    points = [point for row in rows if not row["apart"] and row["accuracy_mean"] is not None for point in _points(row)]
     fronts = pareto_front([(point["bytes"], point["accuracy"]) for point in points])
     ladders = _ladders([point for point in points if point["method"] == control])
     for point, front in zip(points, fronts, strict=True):

@@ -78,7 +78,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     z = "" if row["z"] is None else f" ({signed(row['z'])})"
     return [
         str(row["rank"] or MISSING),
-        row["method"] if row["declared"] else f"{row['method']} (overridden)",
+        f"{row['method']} ({row['apart']})" if row["apart"] else row["method"],
         f"{mark}{percent(row['accuracy_mean'])}{mark}{spread}",
         "–".join(map(str, row["ranks"])) if row["ranks"] else MISSING,
         points(row["ior"]) if row["beats_random"] else MISSING,

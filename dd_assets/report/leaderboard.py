@@ -6,13 +6,15 @@ Belongs here: gathering scores by reference and ranking them. Does not belong: d
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import Setting
 from dd_assets.methods.registry import METHODS
+from dd_assets.planning.digests import text_digest
 from dd_assets.planning.graph import students
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.report.efficiency import Lookup, mean_cost
@@ -23,6 +25,12 @@ from dd_resources.store import ArtefactStore
 
 NOT_LABELLERS = ("images", "priors")
 """Inputs of a label table that are no network."""
+OVERRIDDEN, OTHER_DATA, OTHER_PROTOCOL = "overridden", "other data", "other protocol"
+"""Why a row has no rank: `apart`."""
+CONDITIONS = ("protocol", "normalisation", "classes", "channels", "size")
+"""A training's parameters that its rivals must share."""
+Conditions = tuple[str, str]
+"""(content of the dataset, digest of `CONDITIONS`)."""
 
 
 def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
@@ -36,6 +44,28 @@ def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str
                     reference = store.read_reference(namespace, *target) if target in there else None
                     if reference is not None:
                         yield name, student, entry.name, ipc, reference
+
+
+def conditions(trainings: Iterable[Manifest]) -> frozenset[Conditions]:
+    """Under what trainings were made, the method's images apart."""
+    found = []
+    for manifest in trainings:
+        stated = manifest.recipe["parameters"]
+        found.append((manifest.recipe["inputs"].get("dataset", ""), text_digest([stated.get(n) for n in CONDITIONS])))
+    return frozenset(found)
+
+
+def apart(group: Mapping[str, frozenset[Conditions]]) -> dict[str, str]:
+    """Method to why it does not compete, or '': with other data or another protocol than most methods of a cell.
+
+    Of equally many the first stands, in the registry's order.
+    """
+    (data, rules), _ = Counter(one for found in group.values() for one in found).most_common(1)[0]
+    words = {}
+    for name, found in group.items():
+        contents = {content for content, _ in found}
+        words[name] = "" if found == {(data, rules)} else OTHER_PROTOCOL if contents == {data} else OTHER_DATA
+    return words
 
 
 def _units(store: ArtefactStore, reference: Reference | None) -> dict[str, Manifest]:
@@ -75,6 +105,7 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "label_agreement": _agreement(chosen, lookup),
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
+                    "conditions": conditions(chosen.values()),
                     "provenance": owes,
                     "image_sets": _contents(images),
                     "trainings": _contents(chosen),
@@ -84,7 +115,9 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
 
 
 def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
-    accuracies = [manifest.summary["accuracy"] for manifest in trainings.values()]
+    accuracies, best = (
+        [manifest.summary[name] for manifest in trainings.values()] for name in ("accuracy", "best_accuracy")
+    )
     protocol = next(iter(trainings.values())).recipe["parameters"]["protocol"]
     return {
         "protocol": protocol["name"],
@@ -93,7 +126,8 @@ def _score(trainings: Mapping[str, Manifest]) -> dict[str, Any]:
         "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "draws": len({key.split("/")[1] for key in trainings}),
         "seeds": len({key.split("/")[2] for key in trainings}),
-        "best_mean": statistics.mean(manifest.summary["best_accuracy"] for manifest in trainings.values()),
+        "best_mean": statistics.mean(best),
+        "best_std": statistics.stdev(best) if len(best) > 1 else None,
         "train_accuracy_mean": statistics.mean(manifest.summary["train_accuracy"] for manifest in trainings.values()),
         "training_seconds": sum(manifest.seconds for manifest in trainings.values()),
     }
@@ -187,14 +221,24 @@ def _published(setting: Setting, cell: tuple[str, int, str, str], score: Mapping
 
 
 def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ranks within (dataset, ipc, student, label), and among the data-free ones; overridden results get none."""
+    """Ranks within (dataset, ipc, student, label), and among the data-free ones; none for what does not compete.
+
+    Equal accuracies share a rank. `apart` says why a row has none.
+    """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
     for group in groups.values():
-        declared = sorted((row for row in group if row["declared"]), key=lambda row: -row["accuracy_mean"])
-        free = [row for row in declared if row["provenance"] == "data-free"]
+        alike = {row["method"]: row["conditions"] for row in group if row["declared"]}
+        words = apart(alike) if alike else {}
         for row in group:
-            row["rank"] = declared.index(row) + 1 if row["declared"] else None
-            row["data_free_rank"] = free.index(row) + 1 if row in free else None
+            row["apart"] = words[row["method"]] if row["declared"] else OVERRIDDEN
+            del row["conditions"]
+        competing = [row["accuracy_mean"] for row in group if not row["apart"]]
+        free = [row["accuracy_mean"] for row in group if not row["apart"] and row["provenance"] == "data-free"]
+        for row in group:
+            mean = row["accuracy_mean"]
+            row["rank"] = None if row["apart"] else 1 + sum(other > mean for other in competing)
+            owes_nothing = not row["apart"] and row["provenance"] == "data-free"
+            row["data_free_rank"] = 1 + sum(other > mean for other in free) if owes_nothing else None
     return [row for group in groups.values() for row in sorted(group, key=lambda row: row["rank"] or 10**6)]

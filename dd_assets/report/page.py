@@ -41,7 +41,8 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "published_note": "",
     "published_std": None,
     "z": None,
-    "declared": True,
+    "apart": "",
+    "best_std": None,
     "ranks": None,
     "beats_random": "",
     "ior": None,
@@ -52,11 +53,12 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "label_agreement": None,
     "label_storage": "",
 }
-"""Shown if present: where the paper contradicts itself, its ± and z, False for results of overridden parameters, the
-interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
-from, the method's own page, whether the images owe anything to the real
-ones but through the teacher, the rank among those that do not, the share of views whose base label the labels'
-networks name first (a fraction), and how soft labels are kept where that is not whole and in fp16."""
+"""Shown if present: where the paper contradicts itself, its ± and z, why a result does not compete (overridden
+parameters, other data, another protocol), the standard deviation of `best_mean`, the interval of ranks, whether it
+beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes from, the method's own page,
+whether the images owe anything to the real ones but through the teacher, the rank among those that do not, the share of
+views whose base label the labels' networks name first (a fraction), and how soft labels are kept where that is not
+whole and in fp16."""
 
 Row = Mapping[str, Any]
 Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]
@@ -102,7 +104,7 @@ def checked(rows: Sequence[Row]) -> None:
 def marks(rows: Sequence[Row]) -> list[str]:
     """'best', 'second' or '' for each row, among rows of the same dataset, IPC, student and label that have a rank.
 
-    A row without a rank (parameters overridden by hand) is shown but does not compete. Decided by `accuracy_mean` at
+    A row without a rank (`apart` says why) is shown but does not compete. Decided by `accuracy_mean` at
     the two decimals of a percent that the page prints, so that equal figures share a mark; a group of one is not
     marked, since nothing was beaten.
     """

@@ -22,7 +22,7 @@ def contest_plots(rows: Sequence[Row]) -> dict[tuple[str, int], list[dict[str, s
     """Per dataset and IPC, for each student and label mode with two methods or more: accuracy against three costs."""
     groups: dict[tuple[str, int, str, str], list[Row]] = {}
     for row in rows:
-        if row["declared"] and row["accuracy_mean"] is not None and row["device_seconds"] is not None:
+        if not row["apart"] and row["accuracy_mean"] is not None and row["device_seconds"] is not None:
             groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
     made: dict[tuple[str, int], list[dict[str, str]]] = {}
     for (dataset, ipc, student, label), members in groups.items():

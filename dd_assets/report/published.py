@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dd_assets.datasets.setting import Setting
+from dd_assets.planning.digests import text_digest
 
 PAPER_DATASETS = {
     "cifar10": "CIFAR10",
@@ -146,6 +147,12 @@ def _headline() -> dict[Key, dict[str, str]]:
                 key = (row["dataset"], row["method"], int(row["ipc"]), row["student"], row["label"])
                 chosen.setdefault(key, row)
     return chosen
+
+
+@cache
+def figures_digest() -> str:
+    """Digest of all printed figures, which tables that show them depend on."""
+    return text_digest(_rows())
 
 
 @cache

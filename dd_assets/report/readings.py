@@ -1,9 +1,10 @@
 """Which reading of an unstated protocol fits a paper's figures best.
 
-Belongs here: sums over a study's rows for every combination of views, soft-label variant, hard-label variant and epoch.
+Belongs here: z of a study's rows, and their sums for every combination of loop, soft-label variant, hard-label variant
+and epoch.
 Does not belong: which readings there are (studies/*.yaml), the rows (studies.py).
 
-A reading is of the views and the epoch together, since a paper has one of each; soft and hard labels have a knob of
+A reading is of the loop and the epoch together, since a paper has one of each; soft and hard labels have a knob of
 their own beside them, and each takes its best. Our own deviation in z is pooled over the variants of a cell: with each
 variant's own, the noisiest reading would fit best. Nothing is chosen here: the smallest sum stands first.
 """
@@ -18,6 +19,8 @@ from typing import Any
 from dd_assets.report.score_table import Row, ScoreTable
 from dd_assets.studies.registry import Study, Variant
 
+OF_LABELS = ("temperature", "hard_form")
+"""Fields of a protocol that only one of the two label modes reads."""
 EPOCHS = {"last": ("accuracy_mean", "accuracy_std"), "best": ("best_mean", "best_std")}
 
 
@@ -71,15 +74,26 @@ def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str, str], dict[t
 
 
 def _pairs(study: Study) -> list[tuple[str, str]]:
-    """Names of a soft-label and a hard-label variant that see the same views."""
+    """Names of a soft-label and a hard-label variant that train in the same loop."""
     soft, hard = (
         [variant for variant in study.variants.values() if variant.label == label] for label in ("soft", "hard")
     )
-    return [(one.name, other.name) for one, other in itertools.product(soft, hard) if _views(one) == _views(other)]
+    return [(one.name, other.name) for one, other in itertools.product(soft, hard) if _loop(one) == _loop(other)]
 
 
-def _views(variant: Variant) -> tuple[str, Mapping[str, Any]]:
-    return variant.preset, variant.protocol.get("views", {})
+def _loop(variant: Variant) -> tuple[str, Mapping[str, Any]]:
+    """What of a variant soft and hard labels must share."""
+    return variant.preset, {name: value for name, value in variant.protocol.items() if name not in OF_LABELS}
+
+
+def with_pooled_z(study: Study, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows, their `z` that of the last epoch with our variance pooled, as in the sums."""
+    cells, found = dict(_grouped(rows)), []
+    for row in rows:
+        own = cells[row["dataset"], row["student"], row["method"]]
+        gap = _gap(study, own, (row["ipc"], row["variant"]), "last")
+        found.append({**row, "z": gap[1] if gap else None})
+    return found
 
 
 def _gap(

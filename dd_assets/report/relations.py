@@ -13,6 +13,7 @@ from typing import Any
 from dd_assets.datasets import registry
 from dd_assets.datasets.setting import Setting
 from dd_assets.report.comparison import CONTROL
+from dd_assets.report.leaderboard import OTHER_DATA, OTHER_PROTOCOL
 from dd_assets.report.metrics import (
     cross_architecture_gap,
     hard_label_recovery,
@@ -27,15 +28,17 @@ Found = Mapping[tuple[Any, ...], float]
 def real_accuracies(store: ArtefactStore, namespace: str, chosen: Setting) -> dict[str, float]:
     """Architecture to test accuracy after training on the whole real split with its own labels.
 
-    Those are the setting's teacher and committee, under the teacher's recipe, not the students'; networks of one
-    architecture are averaged. Architectures that nobody trained are left out.
+    Those are the setting's teacher and the members of its committee that have the teacher's recipe, not the students';
+    a pool's weak networks say nothing about the real split. Networks of one architecture are averaged. Architectures
+    that nobody trained so are left out.
     """
+    weak = {member.key for member in chosen.committee if not member.trained_like(chosen.teacher)}
     found: dict[str, dict[str, float]] = {}
     for asset in ("teacher", "committee"):
         reference = store.read_reference(namespace, asset, chosen.name)
-        for digest in (reference.units if reference else {}).values():
+        for key, digest in (reference.units if reference else {}).items():
             manifest = store.lookup(digest)
-            if manifest is not None:
+            if manifest is not None and not (asset == "committee" and key in weak):
                 own = found.setdefault(manifest.summary["architecture"], {})
                 own[manifest.content] = float(manifest.summary["test_accuracy"])
     return {name: statistics.mean(values.values()) for name, values in found.items()}
@@ -46,10 +49,11 @@ def with_relations(rows: list[dict[str, Any]], store: ArtefactStore, namespace: 
 
     `ior`: against random images under the same student and labels. `hlr`: hard labels alone, against the real split.
     `lrs`: DD-Ranking's, from the hard labels' HLR and this row's IOR. `cross_gap`: the accuracy of the teacher's
-    architecture less the mean of the other students'. Rows of overridden parameters lend nothing to others.
+    architecture less the mean of the other students'. Rows that do not compete lend nothing to others; of other data or
+    another protocol they have none.
     """
-    declared = [row for row in rows if row["declared"]]
-    accuracy = {(*_cell(row), row["student"], row["label"], row["method"]): row["accuracy_mean"] for row in declared}
+    alike = [row for row in rows if not row["apart"]]
+    accuracy = {(*_cell(row), row["student"], row["label"], row["method"]): row["accuracy_mean"] for row in alike}
     names = {row["dataset"] for row in rows}
     real = {name: real_accuracies(store, namespace, registry.settings()[name]) for name in names}
     return [{**row, **_relations(row, accuracy, real[row["dataset"]])} for row in rows]
@@ -60,6 +64,8 @@ def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _relations(row: Mapping[str, Any], accuracy: Found, real: Mapping[str, float]) -> dict[str, float | None]:
+    if row["apart"] in (OTHER_DATA, OTHER_PROTOCOL):
+        return dict.fromkeys(("ior", "hlr", "lrs", "cross_gap"))
     cell, mean = _cell(row), row["accuracy_mean"]
     random = accuracy.get((*cell, row["student"], row["label"], CONTROL))
     hard = accuracy.get((*cell, row["student"], "hard", row["method"]))

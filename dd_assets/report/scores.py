@@ -6,14 +6,13 @@ Belongs here: finding the trainings of a partition and reading their bits. Does 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 from dd_assets.errors import InputError
 from dd_assets.lazy import np
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.comparison import CONTROL, Contest
-from dd_assets.report.leaderboard import score_references
+from dd_assets.report.leaderboard import apart, conditions, score_references
 from dd_assets.report.statistics import Runs
 from dd_assets.units.tables import read_columns
 from dd_assets.units.training import SCORE
@@ -23,7 +22,7 @@ from dd_resources.store import ArtefactStore
 def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
     """Every contest of the store, or of one partition such as 'digits|10', or of all of 'digits', in registry order.
 
-    Results of overridden parameters, or of another content of the dataset than most have, do not compete. Raises
+    Results of overridden parameters, or of other data or another protocol than most have, do not compete. Raises
     InputError if a partition has no score.
     """
     found: dict[tuple[str, int, str, str], dict[str, dict[str, Manifest]]] = {}
@@ -37,9 +36,7 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
                 group.setdefault(method, {})[key] = manifest
     if partition and not found:
         raise InputError(f"no score of {partition} is in store {store.root}", "dd-assets sync computes them")
-    runs = {
-        key: {name: _runs(store, own) for name, own in _on_one_dataset(group).items()} for key, group in found.items()
-    }
+    runs = {key: {name: _runs(store, own) for name, own in _alike(group).items()} for key, group in found.items()}
     return [
         Contest(
             dataset=dataset,
@@ -53,11 +50,10 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
     ]
 
 
-def _on_one_dataset(group: Mapping[str, Mapping[str, Manifest]]) -> dict[str, Mapping[str, Manifest]]:
-    """The methods that were tested on the dataset that most were: bits of other images do not compare."""
-    tested = {name: {m.recipe["inputs"].get("dataset") for m in own.values()} for name, own in group.items()}
-    usual, _ = Counter(content for contents in tested.values() for content in contents).most_common(1)[0]
-    return {name: own for name, own in group.items() if tested[name] == {usual}}
+def _alike(group: Mapping[str, Mapping[str, Manifest]]) -> dict[str, Mapping[str, Manifest]]:
+    """The methods that compete: bits of other images or of students trained otherwise do not compare."""
+    words = apart({name: conditions(own.values()) for name, own in group.items()})
+    return {name: own for name, own in group.items() if not words[name]}
 
 
 def _runs(store: ArtefactStore, trainings: Mapping[str, Manifest]) -> Runs:

@@ -20,6 +20,7 @@ from dd_assets.report.formats import size
 from dd_assets.report.page import marks
 from dd_assets.report.priors import prior_fields, with_diversity
 from dd_assets.report.published import Published, published_in, rd3_setting
+from dd_assets.report.readings import with_pooled_z
 from dd_assets.studies.registry import Study, StudyCell
 from dd_resources.store import ArtefactStore
 
@@ -55,6 +56,8 @@ def study_rows(
     RD3's.
     """
     rows = [_row(study, chosen, found, trainings, states, lookup) for found in study.cells(chosen)]
+    if study.scores == "readings":
+        return with_pooled_z(study, rows)
     return with_diversity(rows) if study.scores == "priors" else rows
 
 
@@ -85,6 +88,7 @@ def _row(
         "label": _label_of(chosen, found),
         "status": status,
         "reason": reason,
+        "left_out": found.variant.left_out(found.method, chosen.data),
         "published_mean": printed.mean if printed else None,
         "published_std": printed.std if printed else None,
         "published_table": printed.table if printed else None,
@@ -166,6 +170,12 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "z": "–" if row["z"] is None else f"{row['z']:+.1f}",
     }
     return {name: texts.get(name, str(row.get(name))) for name in COLUMNS}
+
+
+def left_out(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the presets of the rows leave out of the recipes they stand for, a sentence per variant and method."""
+    texts = (f"{row['variant']} of {row['method']}: {row['left_out']}" for row in rows if row["left_out"])
+    return list(dict.fromkeys(texts))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from dd_assets.report.efficiency import Lookup
 from dd_assets.report.exports import as_csv
 from dd_assets.report.page import template
 from dd_assets.report.score_table import ScoreTable
-from dd_assets.report.studies import markdown, row_marks, stored_units, study_rows
+from dd_assets.report.studies import left_out, markdown, row_marks, stored_units, study_rows
 from dd_assets.report.study_figures import study_figures
 from dd_assets.report.study_scores import score_tables
 from dd_assets.studies.registry import Study, studies
@@ -118,6 +118,7 @@ def _markdown(members: Sequence[StudyResults]) -> str:
     parts = [f"# {study.title}\n", f"{study.source.strip()}\n"]
     for member in members:
         parts += [f"## {member.chosen.name}\n", markdown(member.rows), ""]
+        parts += [*(f"- Not as its source has it: {text}" for text in left_out(member.rows)), ""]
         for table in member.tables:
             parts += [table.markdown(), ""]
     return "\n".join(parts) + "\n"
@@ -158,6 +159,7 @@ def _member(member: StudyResults) -> dict[str, Any]:
         "cells": len(member.rows),
         "blocks": list(blocks.values()),
         "reasons": list(dict.fromkeys(f"{row['method']}: {row['reason']}" for row in marked if row["reason"])),
+        "left_out": left_out(member.rows),
         "tables": member.tables,
         "figures": study_figures(member.study, member.chosen, member.rows),
         "commands": [

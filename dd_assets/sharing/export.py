@@ -174,6 +174,15 @@ def _example(training: Training, images: ImageSet) -> str:
     )
 
 
+def size_category(rows: int) -> str:
+    """Hugging Face's class of a dataset's size, such as 1K<n<10K."""
+    bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    place = sum(rows >= 1000 * 10**power for power in range(len(bounds)))
+    if place in (0, len(bounds)):
+        return f"n<{bounds[0]}" if place == 0 else f"n>{bounds[-1]}"
+    return f"{bounds[place - 1]}<n<{bounds[place]}"
+
+
 def _card(training: Training, images: ImageSet, layout: str, with_labels: bool, with_test: bool) -> str:
     entry = known_method(training.method)
     rows, size, _, channels = images.images.shape
@@ -184,7 +193,7 @@ def _card(training: Training, images: ImageSet, layout: str, with_labels: bool, 
         path=DATA if parquet else "train/**",
         loader="parquet" if parquet else "imagefolder",
         loader_arguments=f'data_files="{DATA}"' if parquet else 'data_dir="train"',
-        size_category="n<1K" if rows < 1000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K",
+        size_category=size_category(rows),
         dataset=training.setting.name,
         title=entry.title,
         summary=entry.summary,

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dd_assets.datasets.arrays import Normalisation
+from dd_assets.datasets.registry import enabled
 from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.label_codecs import epoch_sources
@@ -235,6 +236,8 @@ class Library:
         cell = Cell.of(f"{dataset}|{ipc}")
         reference = self.store.read_reference(self.namespace, asset, cell.partition)
         if reference is None:
+            # What is not enabled may be here, of other settings, but no sync computes it.
+            enabled(dataset)
             raise UnknownNameError(
                 f"{asset} [{cell.partition}] is not in store {self.store.root}",
                 f"compute it: dd-assets sync --select 'key:\"{asset}\"' --partition '{cell.partition}'",

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from dd_assets.errors import InputError
-from dd_assets.methods.registry import METHODS
+from dd_assets.methods.registry import METHODS, require_free
 from dd_assets.sharing.export import render, write_folder
 
 _FILES = {
@@ -26,10 +26,11 @@ _FILES = {
 def new_method(name: str, folder: str) -> list[str]:
     """Write a package with a small working method of that name into a new or empty folder; returns its files.
 
-    Raises InputError for a name that is taken or no identifier, or a folder that is not empty.
+    Raises InputError for a name that is taken, reserved or no identifier, or a folder that is not empty.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", name):
         raise InputError(f"{name!r} cannot name a method", "use lower-case letters, digits and underscores")
+    require_free(name)
     if name in METHODS():
         raise InputError(f"there is a method {name!r} already", "choose another name")
     values = {"name": name, "package": f"dd_assets_{name}", "title": name.replace("_", " ").capitalize()}

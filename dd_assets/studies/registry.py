@@ -88,9 +88,18 @@ class Variant:
 
     def protocol_of(self, base: Protocol, method: str, data: str, ipc: int) -> Protocol:
         """A setting's protocol under this variant; raises UnknownNameError for a method without the preset."""
+        return changed(apply(base, self.preset_of(method), data, ipc), self.protocol)
+
+    def preset_of(self, method: str) -> str:
+        """The name of the protocol preset that a method's cells have."""
         known = METHODS().get(method)
         own = known.variant_of or method if known else method
-        return changed(apply(base, self.preset.replace(OWN_METHOD, own), data, ipc), self.protocol)
+        return self.preset.replace(OWN_METHOD, own)
+
+    def left_out(self, method: str, data: str) -> str:
+        """What a preset of somebody's recipe does not do that the recipe does, or ''."""
+        entry = PRESETS.get(self.preset_of(method))
+        return entry.left_out_on(data) if entry else ""
 
 
 @dataclass(frozen=True, kw_only=True)

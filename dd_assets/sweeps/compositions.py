@@ -19,9 +19,12 @@ from typing import Any
 from dd_assets import randomness
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods.contract import OWN_STARTS, Method, no_crop, variant, with_overrides
+from dd_assets.yaml_files import read_yaml
 
 FIELDS = ("name", "base", "parameters", "title")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+SUFFIXES = (".yaml", ".yml")
+"""Of the recipe files in a folder; what else lies there is none."""
 FACTORS = (0.25, 0.5, 2.0, 4.0)
 """What a proposal multiplies a strength by; the recipe itself is the first proposal, so 1 is left out."""
 FIXED = ("batch", "iterations", "epsilon", "beta1", "beta2", "betas")
@@ -40,12 +43,10 @@ class Composition:
 
 def read_composition(path: Path) -> Composition:
     """A recipe file; raises InputError or UnknownNameError naming the file and the field."""
-    import yaml
-
     try:
-        stated = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no recipe file: {' '.join(str(error).split())}", "see docs/sweep.md") from error
+        stated = read_yaml(path, "is no recipe file")
+    except OSError as error:
+        raise InputError(f"{path} is no recipe file: {error.strerror or error}", "see docs/sweep.md") from error
     if not isinstance(stated, dict) or not {"name", "base", "parameters"} <= stated.keys():
         raise InputError(f"{path} lacks name, base or parameters", "see docs/sweep.md")
     for key in stated:
@@ -53,6 +54,8 @@ def read_composition(path: Path) -> Composition:
             raise UnknownNameError.of(f"field of {path}", str(key), FIELDS)
     if not isinstance(stated["parameters"], dict) or not NAME.fullmatch(str(stated["name"])):
         raise InputError(f"{path}: name={stated['name']!r}", "small letters, digits, '_'; parameters as a mapping")
+    if not isinstance(stated.get("title", ""), str):
+        raise InputError(f"{path}: title={stated['title']!r}", "write text, in quotes if it looks like something else")
     return Composition(**{**stated, "name": str(stated["name"]), "base": str(stated["base"])})
 
 
@@ -70,7 +73,7 @@ def composed(folder: str, known: Mapping[str, Method]) -> Iterator[tuple[str, Me
     place = Path(folder)
     if not place.is_dir():
         raise InputError(f"DD_RECIPES={folder} is not a folder", "point it at a folder of recipe files or unset it")
-    for path in sorted(place.glob("*.yaml")):
+    for path in sorted(path for path in place.iterdir() if path.suffix in SUFFIXES):
         found = read_composition(path)
         if found.base not in known:
             raise UnknownNameError.of(f"base of {path}", found.base, known)

@@ -28,7 +28,8 @@ NOT_IN_RECIPE = ("base", "source", "cost", "guidance_scale", "recognition_floor"
 def plan(chosen: Setting, recipe: FineTuning, base: Manifest, dataset: Manifest, overrides: Mapping[str, Any]) -> Unit:
     """The unit that fine-tunes the generator `base`.
 
-    Raises UnknownNameError for an unknown override, InputError for another base, which is an edge of the graph.
+    Raises UnknownNameError for an unknown override, InputError for one outside its range and for another base, which is
+    an edge of the graph.
     """
     if "base" in overrides:
         raise InputError("the base of a fine-tuning cannot change at launch", "name it in the setting's generators")

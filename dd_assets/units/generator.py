@@ -19,7 +19,7 @@ from typing import Any
 
 from dd_assets.datasets import registry
 from dd_assets.datasets.setting import Setting
-from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
+from dd_assets.diffusion.classes import ClassRow, class_rows
 from dd_assets.diffusion.hub import hub_source
 from dd_assets.diffusion.layout import generator_files, reads_text
 from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder
@@ -29,7 +29,7 @@ from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
-from dd_assets.units.generator_place import place_again, place_of
+from dd_assets.units.generator_place import folder_rows, place_again, place_of
 from dd_assets.units.kinds import kind_of
 from dd_assets.units.prompted import checked, encoder_input, named, prompted, text_metadata
 from dd_resources.raw_data import RawData, file_digest
@@ -53,7 +53,7 @@ def plan(
     """The unit that trains a generator for `chosen` on the images of `images`, whose `dataset` manifest is given.
 
     `raw` says where the folder of a text encoder lies. Raises InputError where the two settings' classes do not agree
-    or that folder is incomplete, UnknownNameError for an unknown override.
+    or that folder is incomplete, or for an override outside its range, UnknownNameError for an unknown one.
     """
     stated = with_overrides(recipe, overrides, f"generator {name} of {chosen.name}")
     known = {title: number for number, title in enumerate(images.classes)}
@@ -85,12 +85,7 @@ def plan_folder(chosen: Setting, stated: PretrainedFolder, raw: RawData, fetch: 
     path = place_of(raw, stated, fetch)
     files = generator_files(path, stated.variant)
     text = reads_text(path)
-    known = {title: number for number, title in enumerate(chosen.classes)}
-    rows = (
-        imagenet_rows(chosen)
-        if stated.classes == "imagenet" and not text
-        else class_rows(chosen.classes, known, chosen.name)
-    )
+    rows = folder_rows(chosen, stated, text)
     digests = {str(file.relative_to(path)): file_digest(file) for file in files}
     return Unit(
         name="generator",

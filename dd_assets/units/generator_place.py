@@ -1,7 +1,8 @@
 """Where the files of a pre-trained generator, or of another's text encoder, lie on this machine.
 
 Belongs here: a folder or a snapshot of the hub, asked for before anything is computed, and found again by whoever loads
-it. Does not belong: the hub itself (diffusion/hub.py), the unit (units/generator.py).
+it; whether a generator can be of use to its setting. Does not belong: the hub itself (diffusion/hub.py), the unit
+(units/generator.py), what methods ask of it (planning/generation.py).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
+from dd_assets.datasets import registry
 from dd_assets.datasets.setting import Setting
+from dd_assets.diffusion.classes import ClassRow, class_rows, imagenet_rows
 from dd_assets.diffusion.hub import hub_source, ready, snapshot
 from dd_assets.diffusion.layout import generator_files, reads_text
-from dd_assets.diffusion.registry import PretrainedFolder
+from dd_assets.diffusion.registry import GeneratorRecipe, PretrainedFolder, latent_shape
 from dd_assets.errors import InputError
 from dd_assets.planning.engine import MissingFiles
 from dd_assets.units.prompted import folder_path
@@ -34,25 +37,75 @@ def place_of(raw: RawData, stated: PretrainedFolder, fetch: bool = True) -> Path
     return snapshot(source)
 
 
-def examine(chosen: Setting, name: str, raw: RawData) -> None:
-    """Raise InputError where a generator needs files that are not, or not all, on this machine and cannot come there.
+def trained_recipe(chosen: Setting, name: str) -> GeneratorRecipe | None:
+    """The recipe of a generator that is trained here; None for another, or one that the setting lacks."""
+    stated, others = chosen.generators, registry.settings()
+    if name not in stated.names():
+        return None
+    if name == "foreign" and not stated.small:
+        return others[stated.foreign].generators.small if stated.foreign in others else None
+    return {"small": stated.small, "text": stated.text, "foreign": stated.small, "foreign_text": stated.text}.get(name)
 
-    Digests nothing, fetches nothing.
+
+def asked_by_prompts(chosen: Setting, name: str, raw: RawData | None = None) -> bool | None:
+    """Whether a setting's generator reads prompts, and not class ids.
+
+    None where nobody knows yet: of one that the setting lacks, and of a folder that is not (all) there.
     """
-    stated = chosen.generators
-    recipe = {"small": stated.small, "text": stated.text, "foreign_text": stated.text}.get(name)
-    if recipe is not None and recipe.reads == "text" and recipe.text_encoder:
+    if name == "minimax":
+        return False
+    recipe, folder = trained_recipe(chosen, name), chosen.generators.pretrained
+    if recipe is not None:
+        return recipe.reads == "text"
+    if name != "pretrained" or folder is None or raw is None:
+        return None
+    try:
+        path = place_of(raw, folder, fetch=False)
+        generator_files(path, folder.variant)
+    except (InputError, MissingFiles):
+        return None
+    return reads_text(path)
+
+
+def folder_rows(chosen: Setting, stated: PretrainedFolder, text: bool) -> list[ClassRow]:
+    """Which class of a pre-trained generator each label means; raises InputError where one has none."""
+    if stated.classes == "imagenet" and not text:
+        return imagenet_rows(chosen)
+    return class_rows(chosen.classes, {title: number for number, title in enumerate(chosen.classes)}, chosen.name)
+
+
+def examine(chosen: Setting, name: str, raw: RawData) -> None:
+    """Raise InputError where a generator cannot come to be, or be of use to its setting, whatever is computed before.
+
+    That is one whose files are not, or not all, on this machine and cannot come there, whose recipe does not fit the
+    images, whose classes are not the setting's, or that cannot be fine-tuned. Digests nothing, fetches nothing.
+    """
+    recipe, folder = trained_recipe(chosen, name), chosen.generators.pretrained
+    if recipe is not None:
+        _examine_recipe(chosen, recipe, raw)
+    if name == "pretrained" and folder is not None:
+        # What is still to be fetched has told of everything that would stop it.
+        with contextlib.suppress(MissingFiles):
+            path = place_of(raw, folder, fetch=False)
+            generator_files(path, folder.variant)
+            if reads_text(path):
+                _require_transformers(f"generator {folder.folder}")
+            folder_rows(chosen, folder, reads_text(path))
+    tuning = chosen.generators.minimax
+    if name == "minimax" and tuning is not None and asked_by_prompts(chosen, tuning.base, raw):
+        raise InputError(
+            f"{chosen.name}'s {tuning.base} generator reads prompts, and Minimax diffusion goes on with class ids",
+            "name a DiT folder, or the other `base`, in the setting's generators",
+        )
+
+
+def _examine_recipe(chosen: Setting, recipe: GeneratorRecipe, raw: RawData) -> None:
+    latent_shape(recipe, chosen.size, chosen.channels)
+    if recipe.reads == "text" and recipe.text_encoder:
         from dd_assets.diffusion.text import encoder_files
 
         encoder_files(folder_path(raw, recipe.text_encoder))
         _require_transformers(f"text encoder {recipe.text_encoder}")
-    if name == "pretrained" and stated.pretrained is not None:
-        # What is still to be fetched has told of everything that would stop it.
-        with contextlib.suppress(MissingFiles):
-            path = place_of(raw, stated.pretrained, fetch=False)
-            generator_files(path, stated.pretrained.variant)
-            if reads_text(path):
-                _require_transformers(f"generator {stated.pretrained.folder}")
 
 
 def _require_transformers(what: str) -> None:

@@ -20,6 +20,8 @@ from dd_assets.units.tables import IMAGES, write_images
 SHEET = "contact_sheet.png"
 SAMPLES = 100
 """Images in all, or one per class; at most the first SAMPLES classes."""
+PASS = 50
+"""Images per pass at most; beyond 64 px as many as the encoder takes (`Generator.encoding_batch`)."""
 SHOWN = 5
 """Real and generated images of a class on the sheet."""
 
@@ -62,6 +64,7 @@ def compute(unit: Unit, work: Work) -> Product:
     from dd_assets.diffusion.contract import Sampling
     from dd_assets.diffusion.footprint import footprint
     from dd_assets.diffusion.generate import sample_rows, to_images
+    from dd_assets.diffusion.levels import stated_schedule
     from dd_assets.report.pictures import contact_sheet
     from dd_assets.synthesis.batches import batches_of
 
@@ -70,7 +73,7 @@ def compute(unit: Unit, work: Work) -> Product:
     shown, per_class = min(len(classes), SAMPLES), max(1, SAMPLES // len(classes))
     made = generator_unit.load(work)
     sampling = Sampling(guidance_scale=given["guidance_scale"], condition="text" if given["text"] else "class")
-    batches = batches_of(0, per_class, shown, 50, "one_per_class")
+    batches = batches_of(0, per_class, shown, min(PASS, made.encoding_batch), "one_per_class")
     images = np.concatenate([to_images(made, sample_rows(made, rows, sampling, unit.seed or 0)) for rows in batches])
     labels = np.concatenate([rows.labels for rows in batches])
     train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
@@ -86,6 +89,7 @@ def compute(unit: Unit, work: Work) -> Product:
         summary={
             "rows": len(labels),
             "footprint": footprint(made),
+            "schedule": stated_schedule(made.scheduler),
             **({} if share is None else {"recognised": share}),
         },
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dd_assets.datasets.registry import setting
@@ -85,6 +85,7 @@ def compute(unit: Unit, work: Work) -> Product:
     synthesise = getattr(importlib.import_module(module), function)
     given = unit.parameters
     facts = _facts(unit, work)
+    loaded = functools.cache(functools.partial(_generator, method, work))
     request = Request(
         facts=facts,
         parameters=_typed(method, given["method"]),
@@ -98,7 +99,7 @@ def compute(unit: Unit, work: Work) -> Product:
         statistics=functools.partial(statistics.load, work),
         priors=functools.partial(priors.load, work),
         initial=functools.partial(_initial, work, given["first"], given["last"], len(facts.classes)),
-        generator=lambda: _generator(method, work),
+        generator=loaded,
         centroids=functools.partial(centroids.load, work),
         reference_latents=functools.partial(reference_latents.load, work),
         class_gaussians=functools.partial(class_gaussians.load, work),
@@ -121,7 +122,7 @@ def compute(unit: Unit, work: Work) -> Product:
         summary={"rows": len(made.labels), "columns": sorted(made.columns)},
         measurements={
             "curves": {name: [float(v) for v in values] for name, values in made.curves.items()},
-            **_steps(method, request.parameters, work),
+            **_steps(method, request.parameters, loaded),
         },
     )
 
@@ -132,11 +133,11 @@ def _generator(method: Method, work: Work) -> Any:
     return loaded.with_exact_decoder() if "decoder" in method.through else loaded
 
 
-def _steps(method: Method, parameters: Any, work: Work) -> dict[str, Any]:
+def _steps(method: Method, parameters: Any, loaded: Callable[[], Any]) -> dict[str, Any]:
     """`steps_meant`: which of the generator's steps the signal levels are; {} for a method without them."""
     if not method.needs.generator or not isinstance(parameters, Sampling):
         return {}
-    return {"steps_meant": steps_meant(parameters, generator.load(work).schedule(parameters.steps))}
+    return {"steps_meant": steps_meant(parameters, loaded().schedule(parameters.steps))}
 
 
 def _initial(work: Work, first: int, last: int, classes: int) -> np.ndarray:

@@ -16,10 +16,13 @@ from dd_assets.report.diversity import diversity_references
 from dd_assets.report.exports import as_csv
 from dd_assets.report.leaderboard import score_references
 from dd_assets.report.page import render_page
+from dd_assets.report.published import figures_digest
 from dd_assets.units.kinds import kind_of
 from dd_resources.store import ArtefactStore
 
 PAGE, TABLE, ROWS, VERDICTS = "leaderboard.html", "leaderboard.csv", "leaderboard.json", "verdicts.json"
+OF_SETTING, OF_CELL = ("dataset", "teacher", "committee"), ("synthetic_images", "soft_labels")
+"""Assets from which a row takes costs, bytes, provenance and accuracies on the real split."""
 MEASURED = (
     "synthesis_seconds",
     "training_seconds",
@@ -34,16 +37,22 @@ MEASURED = (
 
 
 def plan(store: ArtefactStore, namespace: str) -> Unit:
-    """The unit over all score and diversity references of a deployment."""
+    """The unit over all that a row shows: scores, diversity, what they were made from, the printed figures."""
     found = list(score_references(store, namespace))
     measured = diversity_references(store, namespace)
+    sources = {(asset, setting) for _, _, setting, _, _ in found for asset in OF_SETTING}
+    sources |= {(f"{method}/{asset}", f"{setting}|{ipc}") for method, _, setting, ipc, _ in found for asset in OF_CELL}
+    known = [
+        (target, store.read_reference(namespace, *target)) for target in sorted(sources & store.referenced(namespace))
+    ]
     return Unit(
         name="leaderboard",
         version=kind_of("leaderboard").version,
-        parameters={"namespace": namespace},
+        parameters={"namespace": namespace, "published": figures_digest()},
         inputs={
             **{f"{method}/{student}@{setting}@{ipc}": _state(ref) for method, student, setting, ipc, ref in found},
             **{f"{method}/diversity@{setting}@{ipc}": _state(ref) for method, setting, ipc, ref in measured},
+            **{f"{asset}@{partition}": _state(ref) for (asset, partition), ref in known if ref is not None},
         },
         label="leaderboard",
     )

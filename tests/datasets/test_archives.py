@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dd_assets.datasets import archives
+from dd_assets.datasets import archives, downloads
 from dd_assets.datasets.archives import checked_member, checked_tars, unpack_zip
 from dd_assets.errors import InputError
 
@@ -114,3 +114,11 @@ def test_a_good_tar_file_is_unpacked_while_checked(tmp_path: Path) -> None:
     with checked_tars():
         extract_archive(str(tarred(tmp_path / "a.tgz", "t/a")), str(tmp_path / "out"))
     assert (tmp_path / "out/t/a").read_bytes() == b"x"
+
+
+def test_without_the_hook_of_pep_706_nothing_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11.0 to 3.11.3 ignore `extraction_filter`, so no member would be checked."""
+    monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.setitem(downloads.DOWNLOADERS, "cifar10", lambda _: pytest.fail("fetched"))
+    with pytest.raises(InputError, match=r"cannot check .* → use Python 3\.11\.4 or newer"):
+        downloads.download("cifar10", str(tmp_path))

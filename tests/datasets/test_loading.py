@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dd_assets.datasets import decoded
+from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.registry import setting
 from dd_assets.errors import InputError
 from dd_resources import raw_data
@@ -139,6 +140,15 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(own, own_home):
     (own_home / ".cache").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="not cached"):
         assert len(fresh(own)[0]) == 6
+
+
+def test_a_home_that_cannot_be_entered_is_no_obstacle(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    plain = Normalisation(mean=(0.5,), std=(0.5,))
+    assert decoded.find("k", plain, lambda *_: pytest.fail("nothing was found")) is None
 
 
 def test_writers_at_the_same_time_leave_one_whole_entry(own, own_home):

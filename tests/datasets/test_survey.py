@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from dd_assets.datasets import registry
+from dd_assets.datasets.sources import Source
 from dd_assets.datasets.survey import Survey, as_yaml, proposal, rows, survey
 from dd_assets.datasets.user_settings import read_settings
 from dd_assets.doctor import examine_folder
 from dd_assets.errors import InputError
+from dd_assets.planning.cells import Cell
+from dd_resources.raw_data import RawData
 
 
 def folder(root: Path, sides: tuple[int, ...] = (40, 33, 70), mode: str = "RGB", test: str = "val") -> Path:
@@ -142,3 +147,45 @@ def test_the_suggested_floor_is_above_chance_and_within_reach(classes: int) -> N
     found = Survey("pets", ("train", "test"), names, {"train": [9] * classes, "test": [9] * classes})
     floor = proposal(found)["teacher"]["recipe"]["accuracy_floor"]
     assert 1.25 / classes <= floor <= 0.65
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_hidden_folders_are_no_classes(tmp_path: Path, remote: bool) -> None:
+    """An editor leaves train/.ipynb_checkpoints; neither the survey nor the reader looks into it."""
+    root, address = folder(tmp_path, sides=(9, 12)), str(tmp_path)
+    hidden = root / "pets/train/.ipynb_checkpoints/9-checkpoint.png"
+    hidden.parent.mkdir()
+    hidden.write_bytes((root / "pets/train/no/9.png").read_bytes())
+    if remote:
+        address = f"memory://{tmp_path.name}"
+        fsspec.filesystem("memory").put(str(root / "pets"), f"/{tmp_path.name}/pets", recursive=True)
+    assert Source(address).folders("pets/train") == ["no", "yes"]
+    found = survey(address, "pets")
+    assert (found.classes, found.counts, found.ignored) == (["no", "yes"], {"train": [2, 2], "val": [2, 2]}, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("birds (2024)", "birds_2024"), ("vögel", "vogel"), (".", "data"), ("digits", "digits_2"), ("鳥", "images")],
+)
+def test_the_setting_written_for_a_folder_of_any_name_is_one_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, name: str
+) -> None:
+    root = folder(tmp_path / "data", sides=(9, 12))
+    place = root / "pets"
+    if given == ".":
+        for split in ("train", "val"):
+            (place / split).rename(root / split)
+    else:
+        place.rename(root / given)
+    monkeypatch.setenv("DD_DATA_ROOT", str(root))
+    (row,) = (row for row in examine_folder(given, str(tmp_path / "own.yaml")) if row["check"] == "setting")
+    assert row["detail"].startswith(f"{name}, written to ")
+    monkeypatch.setenv("DD_DATASETS", str(tmp_path / "own.yaml"))
+    registry.settings.cache_clear()
+    try:
+        assert list(registry.settings()) == ["digits", name]
+        assert Cell.of(name).setting.name == name
+        assert len(RawData(str(root)).load(name)[0]) == 4
+    finally:
+        registry.settings.cache_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,7 @@ import pytest
 from dd_assets.datasets.readers import reader
 from dd_assets.datasets.sources import Source
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.planning.digests import text_digest
 from dd_resources.raw_data import RawData
 from tests.datasets.fabricated import encoded, image_folder, table, three_classes
 
@@ -196,3 +198,27 @@ def test_a_table_that_would_become_far_larger_than_its_file_is_refused(root, mon
     whole(root, images=[bytes(10 << 20)] * 4)
     with pytest.raises(InputError, match=r"train\.parquet: 4 rows, .* 20 times its size"):
         read(PARQUET, root)
+
+
+def _three_files(root: Path, *names: str) -> None:
+    for value, name in enumerate(names):
+        table(root / f"own/{name}.parquet", [encoded(value)] * 3, [0, 1, 2], NAMES)
+
+
+def test_a_file_moved_from_one_split_to_the_other_is_noticed(root):
+    """The files in reading order are the same before and after; only the boundary between the splits has moved."""
+    sharded = three_classes(reader="parquet", options={"train": "own/train-*.parquet", "test": "own/test-*.parquet"})
+    _three_files(root, "train-0", "train-1", "test-0")
+    before, parts = RawData(str(root)).fingerprint(sharded), read(sharded, root)
+    assert [len(part) for part in parts] == [6, 3]
+    (root / "own/test-0.parquet").rename(root / "own/test-1.parquet")
+    (root / "own/train-1.parquet").rename(root / "own/test-0.parquet")
+    assert [len(part) for part in read(sharded, root)] == [3, 6]
+    assert RawData(str(root)).fingerprint(sharded) != before
+
+
+def test_one_file_per_split_has_the_fingerprint_that_it_had(root):
+    """Stored datasets name it; another one would mean reading them again."""
+    whole(root)
+    digests = [hashlib.sha256((root / f"own/{split}.parquet").read_bytes()).hexdigest() for split in ("train", "test")]
+    assert RawData(str(root)).fingerprint(PARQUET) == text_digest(digests)

@@ -178,3 +178,74 @@ def test_what_cannot_be_downloaded_says_where_to_get_it(tmp_path):
         download("mnist", "s3://bucket")
     with pytest.raises(UnknownNameError, match="did you mean 'cifar10'"):
         download("cifar1", str(tmp_path))
+
+
+def test_the_archives_known_without_torchvision_are_torchvisions():
+    assert datasets.Imagenette._ARCHIVES["full"] == downloads.IMAGENETTE
+
+
+def packed_images(tmp_path, folder: str, kind: str):
+    """An archive with one image a split, as .zip or .tgz."""
+    for split in ("train", "val"):
+        place = tmp_path / folder / split / "n1" / "images" / "a.JPEG"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"picture")
+    (tmp_path / folder / "val/val_annotations.txt").write_bytes(b"")
+    if kind == "tgz":
+        return fabricated.tarball(tmp_path / folder, tmp_path / f"{folder}.tgz")
+    with zipfile.ZipFile(tmp_path / f"{folder}.zip", "w") as made:
+        for path in sorted((tmp_path / folder).rglob("*.*")):
+            made.write(path, path.relative_to(tmp_path))
+    return tmp_path / f"{folder}.zip"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "kind"), [("tiny_imagenet", "tiny-imagenet-200", "zip"), ("imagenette", "imagenette2", "tgz")]
+)
+def test_half_a_folder_is_unpacked_again_and_a_whole_one_is_left_alone(
+    root, tmp_path, served, monkeypatch, name, folder, kind
+):
+    packed = packed_images(tmp_path, folder, kind)
+    monkeypatch.setattr(downloads, name.upper(), (served(packed), md5(packed)))
+    monkeypatch.setitem(downloads.IMAGES, folder, {"train": 1, "val": 1})
+    (root / folder / "val").mkdir(parents=True)
+    (root / folder / "val/val_annotations.txt").write_bytes(b"half")
+    said = download(name, str(root))
+    assert (root / folder / "train/n1/images/a.JPEG").read_bytes() == b"picture"
+    # Whoever it belongs to: what was there is kept, under a name that the line states.
+    (aside,) = root.glob(f"{folder}.incomplete-*")
+    assert (aside / "val/val_annotations.txt").read_bytes() == b"half"
+    assert said == f"{name} lies below {root}; what was there before, incomplete, is now {aside}"
+    packed.unlink()
+    (root / packed.name).unlink()
+    assert download(name, str(root)) == f"{name} lies below {root}"
+    assert sorted(path.name for path in root.iterdir()) == [folder, aside.name]
+
+
+def test_an_unpacking_that_is_interrupted_leaves_no_folder_that_counts(root, tmp_path, served, monkeypatch):
+    packed = packed_images(tmp_path, "tiny-imagenet-200", "zip")
+    monkeypatch.setattr(downloads, "TINY_IMAGENET", (served(packed), md5(packed)))
+
+    def interrupted(archive, to):
+        (to / "tiny-imagenet-200/val").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(downloads, "unpack_zip", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        download("tiny_imagenet", str(root))
+    assert [path.name for path in root.iterdir()] == [packed.name]
+
+
+def test_half_a_file_of_mnist_is_unpacked_again(root, tmp_path, served, monkeypatch):
+    fabricated.mnist(tmp_path, "MNIST", ".gz")
+    archives = {path.name: md5(path) for path in (tmp_path / "MNIST/raw").iterdir()}
+    for path in (tmp_path / "MNIST/raw").iterdir():
+        path.rename(tmp_path / path.name)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [served(tmp_path / "x").removesuffix("x")])
+    monkeypatch.setattr(datasets.MNIST, "resources", list(archives.items()))
+    fabricated.mnist(root, "MNIST")
+    half = root / "MNIST/raw/t10k-images-idx3-ubyte"
+    whole = half.read_bytes()
+    half.write_bytes(whole[:-1])
+    download("mnist", str(root))
+    assert half.read_bytes() == whole

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import ipc_values, setting
 from dd_assets.datasets.user_settings import as_fields
@@ -216,3 +217,15 @@ def test_the_examples_find_the_shared_data(enable, shared_data):
 def test_a_known_dataset_that_is_not_enabled_says_how() -> None:
     with pytest.raises(UnknownNameError, match=r"'mnist' is known but not enabled .* `mnist: \{base: mnist\}`"):
         setting("mnist")
+
+
+@pytest.mark.parametrize("refused", ["open", "is_file"])
+def test_a_settings_file_that_this_user_may_not_read_is_named(enable, monkeypatch, refused):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    enable("mine: {base: cifar10}")
+    monkeypatch.setattr(Path, refused, refuse)
+    registry.settings.cache_clear()
+    with pytest.raises(InputError, match=r"settings\.yaml cannot be read: Permission denied → .*DD_DATASETS"):
+        registry.settings()

@@ -158,6 +158,8 @@ def test_values_that_make_no_sense_are_refused() -> None:
         ({"refine_from": 1.0}, "refine=0"),
         ({"refine_condition": "text"}, "neither class nor null"),
         ({"search_scales": (1.0,)}, "start is 'noise', not random"),
+        ({"start": "random", "search_scales": (1.0, -0.5)}, "search_scales=(1.0, -0.5): at least 0"),
+        ({"guidance_scale": -1.0}, "guidance_scale=-1.0, search_scales=(): at least 0"),
         ({"start": "random", "search_levels": (0.4, 1.0)}, "between 0 and 1"),
     ):
         assert words in str(sampling_reason(replace(FIVE, **changed))), changed

@@ -21,7 +21,7 @@ from dd_assets.diffusion.folders import DTYPES, load_folder
 from dd_assets.diffusion.generate import conditions, sample_rows, to_images
 from dd_assets.diffusion.generator import Generator
 from dd_assets.diffusion.layout import generator_files, reads_text
-from dd_assets.diffusion.sampling import Start, Trace, sample
+from dd_assets.diffusion.sampling import Start, Trace, noised, sample
 from dd_assets.errors import InputError
 from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import dit_folder, half_folder, rows, sd_folder
@@ -103,6 +103,55 @@ def test_samples_are_those_of_diffusers_own_pipeline(tmp_path: Path) -> None:
     ours = made.decode(sample_rows(made, batch, how, 0, start=start)).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     assert ours.std() > 0.05
     assert np.abs(ours - theirs).max() < 1e-3
+
+
+def _rescheduled(folder: Path, place: Path, **changes: object) -> Path:
+    """A copy of a folder with other values in its scheduler's configuration."""
+    shutil.copytree(folder, place)
+    file = place / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    return place
+
+
+@pytest.mark.parametrize("predicted", ["epsilon", "v_prediction"])
+def test_noised_latents_end_as_in_diffusers_own_image_to_image(stable: Path, tmp_path: Path, predicted: str) -> None:
+    from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
+
+    folder = _rescheduled(stable, tmp_path / "folder", prediction_type=predicted)
+    absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder, local_files_only=True, **absent)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.set_progress_bar_config(disable=True)
+    made = _load(folder, size=16)
+    clean = torch.randn((3, *made.shape), generator=torch.Generator().manual_seed(0))
+    theirs = pipeline(
+        list(NAMES[:3]),
+        image=clean,
+        strength=0.7,
+        guidance_scale=8.0,
+        negative_prompt=["cartoon"] * 3,
+        generator=torch.Generator().manual_seed(1),
+        output_type="latent",
+    ).images
+    level = made.schedule(50).level(15)
+    x = noised(clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(1)), level)
+    how = Sampling(condition="text", prompt="{name}", guidance_scale=8.0, negative_prompt="cartoon")
+    batch, trace = Batch(np.zeros(3, dtype=np.int64), np.arange(3)), Trace()
+    ours = sample_rows(made, batch, how, 0, start=Start(latents=x, level=level, noised=True), trace=trace)
+    assert trace.passes == 35
+    assert theirs.std() > 0.05
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
+
+
+def test_a_schedule_that_begins_without_any_signal_is_refused_by_name(stable: Path, tmp_path: Path) -> None:
+    changed = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    folder = _rescheduled(stable, tmp_path / "zero", **changed, timestep_spacing="trailing")
+    how = Sampling(steps=5, condition="text", guidance_scale=4.0)
+    # x̂0 there is 0 / 0 of what the noise says, and ended as a guidance that is too strong.
+    with pytest.raises(InputError, match="signal level 0 at t = 999"):
+        sample_rows(_load(folder, size=16), rows(2), how, 0)
+    other = _rescheduled(stable, tmp_path / "leading", **changed, timestep_spacing="leading")
+    assert torch.isfinite(sample_rows(_load(other, size=16), rows(2), how, 0)).all()
 
 
 def test_no_block_of_a_loaded_transformer_drops_labels_in_training(dit: Path) -> None:

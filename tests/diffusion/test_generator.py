@@ -5,14 +5,20 @@ Belongs here: generator.py and how units ask for it. Does not belong: folders (t
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from dd_assets.diffusion.generator import Generator
 from dd_assets.methods.registry import method
+from dd_assets.planning.digests import plain
+from dd_assets.progress import NoCheckpoints, silent
 from dd_assets.units import images
 from tests.diffusion.tiny import LATENT, generator
+from tests.methods.requests import digit_facts
 
 
 def test_a_pass_of_the_encoder_holds_as_many_pixels_at_any_size() -> None:
@@ -60,3 +66,23 @@ def test_methods_that_guide_through_the_decoder_get_that_one(
     made = _half()
     monkeypatch.setattr(images.generator, "load", lambda work: made)
     assert images._generator(method(name), None).autoencoder.dtype == dtype  # type: ignore[arg-type]
+
+
+def test_a_shard_loads_its_generator_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, given = [], method("d4m").recipe_for("digits").parameters
+    parameters = {**plain(given), "steps": 3, "start": "noise", "guidance_scale": 1.0}
+    monkeypatch.setattr(images.generator, "load", lambda work: (loaded.append(work), generator())[1])
+    stated = {"classes": list(digit_facts().classes), "size": 8, "channels": 1, "hflip": False}
+    unit: Any = SimpleNamespace(
+        name="images/d4m",
+        parameters={"method": parameters, "facts": stated, "first": 0, "last": 1, "ipc": 1},
+        inputs={},
+        setting="digits",
+        seed=0,
+    )
+    work: Any = SimpleNamespace(device="cpu", checkpoints=NoCheckpoints(), progress=silent)
+    made = images.compute(unit, work)
+    assert made.summary["rows"] == 10
+    # The levels are told too, from the schedule of the same one.
+    assert made.measurements["steps_meant"] == {}
+    assert len(loaded) == 1

@@ -15,11 +15,11 @@ import torch
 
 from dd_assets.diffusion import generate
 from dd_assets.diffusion.generator import Generator
-from dd_assets.planning.unit import Verdict
+from dd_assets.planning.unit import Product, Verdict
 from dd_assets.synthesis.batches import Batch
 from dd_assets.units import generator as generator_unit
 from dd_assets.units import generator_samples
-from tests.diffusion.tiny import generator
+from tests.diffusion.tiny import LATENT, generator
 from tests.methods.requests import digit_facts
 from tests.models.digits import digits
 
@@ -38,9 +38,9 @@ def latents(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     return drawn
 
 
-def _verdicts() -> dict[str, Verdict]:
+def _product(classes: tuple[str, ...] = ()) -> Product:
     stated = {
-        "classes": list(digit_facts().classes),
+        "classes": [*digit_facts().classes, *classes],
         "real_classes": list(digit_facts().classes),
         "normalisation": digit_facts().normalisation,
         "guidance_scale": 1.5,
@@ -49,7 +49,35 @@ def _verdicts() -> dict[str, Verdict]:
     }
     unit: Any = SimpleNamespace(parameters=stated, inputs={"dataset": "", "generator": ""}, setting="digits", seed=0)
     work: Any = SimpleNamespace(raw=SimpleNamespace(load=lambda setting, content: digits()), device="cpu")
-    return {verdict.name: verdict for verdict in generator_samples.compute(unit, work).verdicts}
+    return generator_samples.compute(unit, work)
+
+
+def _verdicts() -> dict[str, Verdict]:
+    return {verdict.name: verdict for verdict in _product().verdicts}
+
+
+@pytest.mark.parametrize(("size", "passes"), [(8, [50, 50]), (64, [50, 50]), (128, [16, 16, 16, 16, 16, 16, 4])])
+def test_a_pass_holds_as_many_pixels_as_one_of_the_encoder(
+    monkeypatch: pytest.MonkeyPatch, size: int, passes: list[int]
+) -> None:
+    drawn, decoded = [], []
+    made = generator(LATENT, size=size)
+
+    def drawing(made: Generator, rows: Batch, *how: object) -> torch.Tensor:
+        drawn.append(len(rows.labels))
+        return torch.zeros(len(rows.labels), *made.shape)
+
+    def decoding(latents: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(latents))
+        return torch.rand(len(latents), 1, size, size)
+
+    monkeypatch.setattr(generate, "sample_rows", drawing)
+    monkeypatch.setattr(made, "decode", decoding)
+    monkeypatch.setattr(generator_unit, "load", lambda work: made)
+    further = tuple(f"class {number}" for number in range(90))
+    # 50 images of Stable Diffusion's 512 px at once would be 34 GB of its decoder's layers.
+    assert _product(further).summary["rows"] == 100
+    assert drawn == decoded == passes
 
 
 def test_samples_that_differ_from_pixel_to_pixel_pass(latents: torch.Tensor) -> None:

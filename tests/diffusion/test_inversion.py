@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dd_assets.diffusion.contract import Sampling
-from dd_assets.diffusion.generate import conditions, generate, sample_rows
+from dd_assets.diffusion.generate import Generated, conditions, generate, sample_rows
 from dd_assets.diffusion.inversion import class_gaussians, inverted, typical_group
-from dd_assets.diffusion.sampling import Start
+from dd_assets.diffusion.sampling import Guidance, Start
 from dd_assets.diffusion.searching import best_of_grid, divergence
 from dd_assets.diffusion.starts import from_centroids, from_random
 from dd_assets.errors import InputError
@@ -24,6 +25,7 @@ from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import LATENT, generator, rows
 from tests.methods.requests import request
 from tests.models.digits import digits
+from tests.models.interruption import Killed, MemoryCheckpoints
 
 FIVE = Sampling(steps=5, guidance_scale=1.0, batch=20)
 
@@ -161,15 +163,90 @@ def test_the_grid_keeps_the_pair_that_stays_nearest_at_half_the_steps() -> None:
     assert (found.guidance_scale, found.start_level, found.steps, off) == (4.0, 0.4, 50, 0.0)
 
 
-def test_a_search_chooses_per_class_and_is_told_in_the_curves() -> None:
+class _Kept(Guidance):
+    """Keeps the clean latents of every batch; adds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.rows: list[tuple[int, int]] = []
+        self.latents: list[torch.Tensor] = []
+
+    def finished(self, rows: Batch, latents: torch.Tensor) -> None:
+        self.rows += list(zip(rows.labels.tolist(), rows.indices.tolist(), strict=True))
+        self.latents += list(latents)
+
+    def ordered(self) -> torch.Tensor:
+        """In (class, index) order."""
+        return torch.stack([self.latents[row] for row in sorted(range(len(self.rows)), key=self.rows.__getitem__)])
+
+
+SEARCHED = replace(FIVE, start="random", search_scales=(1.0, 3.0), search_levels=(0.97, 0.02))
+
+
+def _searched(how: Sampling, ipc: int = 2, **further: Any) -> tuple[Generated, torch.Tensor]:
+    """Images of the digits under a search, and their latents in (class, index) order."""
     latents = generator().encode(digits()[0].images[:200]).numpy()
     references = ReferenceLatents(
         latents=latents, source_index=np.arange(200), labels=digits()[0].labels[:200], indices=np.full(200, -1)
     )
-    how = replace(FIVE, start="random", batch=2, search_levels=(0.97, 0.02))
-    asked = request(how, 2)
+    asked, kept = request(how, ipc, **further), _Kept()
     asked.reference_latents = lambda: references
-    found = generate(asked, generator=generator())
-    assert found.curves["search_level"].shape == (10,)
+    return generate(asked, [kept], generator=generator()), kept.ordered()
+
+
+def test_a_search_chooses_per_class_and_is_told_in_the_curves() -> None:
+    found, _ = _searched(replace(SEARCHED, batch=20))
+    # One search of all twenty images would be one entry.
+    assert {found.curves[f"search_{name}"].shape for name in ("scale", "level", "divergence")} == {(10,)}
     # An untrained network spoils what it touches: the less noise, the nearer the teacher's answers stay.
     assert (found.curves["search_level"] == 0.97).mean() >= 0.9
+
+
+def test_another_batch_searches_the_same_and_draws_the_same_latents() -> None:
+    how = replace(SEARCHED, repulsion=0.3)
+    sets = [_searched(replace(how, batch=batch)) for batch in (20, 6, 2)]
+    for made, latents in sets[1:]:
+        assert torch.equal(latents, sets[0][1])
+        assert np.array_equal(made.images, sets[0][0].images)
+        for name in ("search_scale", "search_level", "search_divergence"):
+            assert np.array_equal(made.curves[name], sets[0][0].curves[name])
+
+
+def test_a_killed_search_goes_on_with_the_same_images() -> None:
+    how = replace(SEARCHED, batch=4, repulsion=0.3)
+    whole, place = _searched(how), MemoryCheckpoints(die_after=2)
+    with pytest.raises(Killed):
+        _searched(how, checkpoints=place)
+    rest = _searched(how, checkpoints=place)
+    assert torch.equal(rest[1], whole[1])
+    # Only of the three passes of two classes that were left.
+    assert np.array_equal(rest[0].curves["search_level"], whole[0].curves["search_level"][4:])
+
+
+def test_groups_are_drawn_for_the_classes_that_are_still_to_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dd_assets.diffusion import starts
+
+    means = np.zeros((10, 1, 8, 8), dtype=np.float32)
+    how = replace(FIVE, start="gaussian", groups=5, batch=4)
+    drawn: list[int] = []
+
+    def counted(size: int, dimensions: int, groups: int, seed: int, label: int) -> np.ndarray:
+        drawn.append(label)
+        return typical_group(size, dimensions, groups, seed, label)
+
+    monkeypatch.setattr(starts, "typical_group", counted)
+
+    def made(place: MemoryCheckpoints) -> Generated:
+        asked = request(how, 2, checkpoints=place)
+        asked.class_gaussians = lambda: ClassGaussians(means=means, deviations=means + 1, level=0.02)
+        return generate(asked, generator=generator())
+
+    whole, place = made(MemoryCheckpoints()), MemoryCheckpoints(die_after=3)
+    assert drawn == list(range(10))
+    drawn.clear()
+    with pytest.raises(Killed):
+        made(place)
+    assert drawn == list(range(6))
+    drawn.clear()
+    assert np.array_equal(made(place).images, whole.images)
+    assert drawn == [6, 7, 8, 9]

@@ -5,9 +5,10 @@ Belongs here: levels.py. Does not belong: sampling.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from dd_assets.diffusion.levels import Schedule, schedule_of
+from dd_assets.diffusion.levels import Schedule, closed_form, schedule_of
 from dd_assets.errors import InputError
 
 STABLE = {
@@ -57,6 +58,47 @@ def test_ends_of_the_schedules() -> None:
     assert _schedule(DIT).level(50) == 1.0
     # set_alpha_to_one is False with Stable Diffusion: the last step ends at ᾱ of t = 0.
     assert _schedule(STABLE).level(50) == pytest.approx(1 - 0.00085)
+
+
+ZERO_SNR = {
+    **STABLE,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
+def test_a_step_that_has_nothing_of_the_image_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"signal level 0 at t = 999 .*rescale_betas_zero_snr.* → .*leading"):
+        schedule_of(ZERO_SNR, 50)
+    # "leading" begins at t = 981, where something is left.
+    assert schedule_of({**ZERO_SNR, "timestep_spacing": "leading"}, 50).levels().min() > 0
+
+
+@pytest.mark.parametrize("steps", [1, 25, 50, 333])
+@pytest.mark.parametrize(
+    "config", [{}, DIT, STABLE, *({**DIT, "timestep_spacing": spacing} for spacing in ("trailing", "linspace"))]
+)
+def test_a_closed_form_is_the_schedule_of_diffusers(config: dict[str, object], steps: int) -> None:
+    own, theirs = closed_form(config, steps), _schedule(config, steps)
+    assert own is not None
+    assert own.timesteps.tolist() == theirs.timesteps.tolist()
+    np.testing.assert_allclose(own.alpha_bars, theirs.alpha_bars, rtol=1e-4)
+    assert own.final_alpha_bar == pytest.approx(theirs.final_alpha_bar)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"trained_betas": [0.1] * 1000},
+        {"rescale_betas_zero_snr": True},
+        {"timestep_spacing": "odd"},
+        {"num_train_timesteps": 10},
+    ],
+)
+def test_other_schedules_have_no_closed_form(other: dict[str, object]) -> None:
+    assert closed_form({**DIT, **other}, 50) is None
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1])

@@ -258,6 +258,19 @@ def test_images_are_mirrored_only_where_recipe_and_setting_say_so() -> None:
     assert first[0] == first[1] == first[2] != first[3]
 
 
+def test_class_ids_of_all_images_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dd_assets.diffusion import finetuning
+
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(finetuning, "draw", lambda n, labels, *rest: (given.append(labels), draw(n, labels, *rest))[1])
+    made = replace(generator(), class_ids=tuple(range(9, -1, -1)))
+    _tuned(made, replace(QUICK, iterations=3))
+    assert len(given) == 3
+    # A look-up of 1.28 million ids in every iteration would be another tensor each time.
+    assert all(labels is given[0] for labels in given)
+    assert given[0].tolist() == [9 - label for label in _images().labels]
+
+
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 
 
@@ -278,4 +291,4 @@ def test_what_cannot_be_fine_tuned_is_refused() -> None:
     with pytest.raises(InputError, match="this one reads text"):
         _tuned(made)
     with pytest.raises(InputError, match="not finite"):
-        _tuned(generator(), replace(QUICK, learning_rate=float("inf")))
+        _tuned(generator(), replace(QUICK, learning_rate=1e30))

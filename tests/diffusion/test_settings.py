@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.user_settings import read_settings
-from dd_assets.diffusion.building import build_transformer, latent_shape
+from dd_assets.diffusion.building import build_transformer
 from dd_assets.diffusion.recipes import FINE_TUNINGS, RECIPES
-from dd_assets.diffusion.registry import Generators
-from dd_assets.errors import DDError
+from dd_assets.diffusion.registry import Generators, latent_shape
+from dd_assets.errors import DDError, InputError, UnknownNameError
+from dd_assets.methods.contract import with_overrides
+from dd_assets.planning import graph
 
 
 def _read(tmp_path: Path, text: str, base: str = "cifar10") -> Setting:
@@ -83,11 +86,69 @@ def test_a_generator_of_the_hub_is_stated_with_its_commit(tmp_path: Path) -> Non
         ("{minimax: [dit]}", "give a fine-tuning's name or fields"),
         ("{minimax: {base: smal}}", "did you mean 'small'"),
         ("[small]", "must be a mapping"),
+        ("{small: {batch: 0}}", "own, generator small: generator recipe: batch=0 → give a whole number, 1 or more"),
+        ("{small: {iterations: 0}}", "iterations=0 → give a whole number, 1 or more"),
+        ("{small: {heads: 0}}", "heads=0 → give a whole number, 1 or more"),
+        ("{small: {heads: 5}}", "width 384 is no multiple of 5 heads"),
+        ("{text: {heads: 5}}", "width 192 is no multiple of 5 heads"),
+        ("{small: {patch: 0}}", "patch=0 → give a whole number, 1 or more"),
+        ("{small: {recognition_floor: 3.0}}", r"recognition_floor=3.0 → give a number in \[0, 1\]"),
+        ("{small: {label_drop: -1.0}}", r"label_drop=-1.0 → give a number in \[0, 1\]"),
+        ("{small: {ema: 1.0}}", r"ema=1.0 → give a number in \[0, 1\)"),
+        ("{small: {learning_rate: 0.0}}", "learning_rate=0.0 → give a finite number above 0"),
+        ('{small: {autoencoder_channels: ["8", 16]}}', r"autoencoder_channels=\['8', 16\] is no list of int"),
+        ("{small: {autoencoder_channels: []}}", r"autoencoder_channels=\(\) → give one or more whole numbers"),
+        ("{small: {autoencoder_channels: [8, 0]}}", r"autoencoder_channels=\(8, 0\) → give one or more whole numbers"),
+        ("{minimax: {memory: 0}}", "own, generator minimax: fine-tuning: memory=0 → give a whole number, 1 or more"),
+        ("{minimax: {batch: 0}}", "fine-tuning: batch=0 → give a whole number, 1 or more"),
+        ("{minimax: {diversity: -1.0}}", "diversity=-1.0 → give a finite number, 0 or more"),
+        ("{minimax: {trained: some}}", "unknown trained of a fine-tuning 'some' → known: all, difffit"),
     ],
 )
 def test_what_cannot_work_is_refused_by_field(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(DDError, match=named):
         _read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "named"),
+    [
+        ("{d4m: {generator: smal}}", "own: unknown generator of d4m 'smal' → did you mean 'small'"),
+        ("{ddps: {generator: smal}}", "did you mean 'small'"),
+        ("{mgd3: {search_levels: ['1e-1', 0.3]}}", r"search_levels=\['1e-1', 0.3\] is no list of float"),
+        ("{mgd3: {search_scales: ['a']}}", r"search_scales=\['a'\] is no list of float"),
+        ("{focusdd: {pool: [[vit_micro]]}}", r"pool=\[\['vit_micro'\]\] is no list of str"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused_by_name(tmp_path: Path, recipes: str, named: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"own: {{base: digits, recipes: {recipes}}}\n")
+    with pytest.raises(DDError, match=named):
+        read_settings(path)
+
+
+def test_a_misspelt_generator_leaves_the_graph_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No edge is made of it: the settings are refused, and without them all stages load."""
+    (tmp_path / "settings.yaml").write_text("own: {base: digits, recipes: {d4m: {generator: smal}}}\n")
+    monkeypatch.setenv("DD_DATASETS", str(tmp_path / "settings.yaml"))
+    for cached in (registry.settings, graph.stages):
+        cached.cache_clear()
+    with pytest.raises(UnknownNameError, match="did you mean 'small'"):
+        graph.stages()
+    monkeypatch.delenv("DD_DATASETS")
+    registry.settings.cache_clear()
+    stages = graph.stages()
+    assert all(name in stages for stage in stages.values() for name in stage.inputs)
+
+
+def test_a_launch_is_held_to_what_settings_are() -> None:
+    small, tuning = RECIPES["digits"], FINE_TUNINGS["digits"]
+    with pytest.raises(UnknownNameError, match="unknown space of a generator recipe 'latent' → did you mean 'latents'"):
+        with_overrides(small, {"space": "latent"}, "generator small of digits")
+    with pytest.raises(InputError, match="iterations=0"):
+        with_overrides(small, {"iterations": 0}, "generator small of digits")
+    with pytest.raises(InputError, match="memory=0"):
+        with_overrides(tuning, {"memory": 0}, "generator minimax of digits")
 
 
 def test_every_small_setting_of_the_catalogue_has_a_recipe_that_says_what_it_costs() -> None:

@@ -16,12 +16,13 @@ from PIL import Image
 from dd_assets.datasets import registry
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.setting import IMAGENET_STATISTICS, Setting
-from dd_assets.diffusion.registry import Generators
+from dd_assets.diffusion.registry import Generators, PretrainedFolder
 from dd_assets.errors import InputError, VerdictError
 from dd_assets.planning import generation, generators, graph
 from dd_assets.planning.cells import Cell
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.plan import Planner, with_upstream
+from dd_assets.planning.reference_latents import asked_of
 from dd_assets.planning.unit import Manifest, Reference
 from dd_assets.units.centroids import CENTROIDS
 from dd_assets.units.reference_latents import REFERENCES
@@ -225,6 +226,36 @@ def test_reference_latents_are_shared_by_what_compares_with_them(
             "dap/synthetic_images",
             found={key: value for key, value in found.items() if key != "class_centroids"},
         )
+
+
+def test_references_that_no_method_reads_are_not_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of dap and its variants all read the whole class here.
+    chosen = _small(recipes={"dap_kmeans": {"references": "class"}})
+    _enable(monkeypatch, chosen)
+    cell, stage = Cell(setting=chosen, ipc=2), graph.stages()["reference_latents"]
+    assert asked_of(chosen) == ["small/class"]
+    assert stage.reads(cell) == ("dataset", "generator_small")
+    upstream = [asset for asset, _ in with_upstream([("bo_repulsion/synthetic_images", "small|10")])]
+    assert "class_centroids" not in upstream
+    made = _resolve(engine, Cell(setting=chosen), "dataset", "teacher", "generator_small")
+    found = _resolve(engine, cell, "reference_latents", found=made)
+    assert list(found["reference_latents"].units) == ["small/class"]
+    # As digits are, with a second generator whose latents nothing reads.
+    both = _small(generators=Generators(small=QUICK, pretrained=PretrainedFolder(folder="x")))
+    assert asked_of(both) == ["small/class", "small/kmeans"]
+    assert graph.stages()["reference_latents"].reads(Cell(setting=both, ipc=2)) == (
+        "dataset",
+        "generator_small",
+        "class_centroids",
+    )
+    # ImageNette's recipes name a folder, which this setting does not have.
+    other = _small(name="other", data="imagenette")
+    assert asked_of(other) == asked_of(_small(generators=Generators())) == []
+    _enable(monkeypatch, other)
+    made = _resolve(engine, Cell(setting=other), "dataset")
+    assert (
+        _resolve(engine, Cell(setting=other, ipc=2), "reference_latents", found=made)["reference_latents"].units == {}
+    )
 
 
 def test_more_clusters_than_images_are_blocked_before_anything_is_trained(

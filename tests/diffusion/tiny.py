@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dd_assets.diffusion.building import build_autoencoder, build_transformer, latent_shape, scheduler_config
+from dd_assets.diffusion.building import build_autoencoder, build_transformer, scheduler_config
 from dd_assets.diffusion.denoisers import Denoiser
 from dd_assets.diffusion.generator import Generator
-from dd_assets.diffusion.registry import GeneratorRecipe
+from dd_assets.diffusion.registry import GeneratorRecipe, latent_shape
 from dd_assets.synthesis.batches import Batch
 
 TINY = GeneratorRecipe(

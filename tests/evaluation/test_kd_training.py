@@ -69,9 +69,10 @@ class _Memory:
             "label": "hard",
             "label_storage": "stored",
         },
+        {"optimiser": "sgd", "momentum": 0.0, "learning_rate": 0.01},
         {"ema": 0.9, "schedule": "cos2"},
     ],
-    ids=["dkd", "crld", "sgd", "ema"],
+    ids=["dkd", "crld", "sgd", "plain sgd", "ema"],
 )
 def test_a_training_cut_after_three_epochs_ends_with_the_same_bits(changes: dict[str, Any]) -> None:
     memory = _Memory(3)

@@ -89,7 +89,7 @@ def own(method: str, data: str, ipc: int) -> Protocol:
         ("paper:edc", "tiny_imagenet", 10, "493ba4a85121"),
         ("paper:rded", "imagenet1k", 10, "ade9189aef9d"),
         ("paper:rded", "cifar100", 50, "abd610b6d6cf"),
-        ("paper:delt", "imagenet1k", 50, "e4c60499d9a8"),
+        ("paper:delt", "imagenet1k", 50, "97d20c057fdb"),
         ("paper:cvdd", "imagenet1k", 50, "60781e7ea879"),
         ("paper:cvdd", "tiny_imagenet", 50, "643324fefbc9"),
         ("paper:prism", "imagenet1k", 10, "cba7b097269d"),
@@ -100,6 +100,42 @@ def test_recipes_that_were_right_keep_their_digests(name: str, data: str, ipc: i
     """Pinned before presets stated label modes and tables by dataset and IPC."""
     made = apply(RD3, name, data, ipc).for_student(True, 10**6, "resnet18").for_labels("soft", ("resnet18",))
     assert text_digest(plain(made)).startswith(digest)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name].whole])
+@pytest.mark.parametrize("data", ["imagenet1k", "cifar10", "imagenette"])
+def test_a_recipe_of_somebodys_own_takes_nothing_of_how_a_setting_trains(name: str, data: str) -> None:
+    """A setting chooses what it looks at and computes with; temperature, labeller, loop and views are the recipe's."""
+    views = replace(VIEW_PRESETS["rded_factor"], cutmix_alpha=2.0)
+    training = {"batch_norm_updates": 2, "labeller": "committee", "temperature": 7.0, "weight_decay": 0.3, "epochs": 9}
+    looking = {"precision": "bf16", "window_step": 20, "curve_step": 80, "curve_images": 2000}
+    other = replace(RD3, name="mine", views=views, **training, **looking)
+    assert apply(other, name, data, 10) == replace(apply(RD3, name, data, 10), **looking)
+
+
+def test_what_belongs_to_the_setting_under_a_loss_of_another_paper_stays() -> None:
+    """RD3's Table 18 changes the loss alone."""
+    assert not any(entry.whole for entry in PRESETS.values() if entry.name.startswith(("kd", "rd")))
+    assert all(entry.whole for entry in PRESETS.values() if entry.name.startswith("paper:"))
+    made = apply(replace(RD3, batch_norm_updates=2), "kd:dkd", "cifar10", 10)
+    assert (made.loss, made.batch_norm_updates) == ("dkd", 2)
+
+
+def test_delt_has_rdeds_second_forward() -> None:
+    """DELT:evaluation/validation/main.py runs each batch through the student once more in train mode, as RDED does."""
+    assert [apply(RD3, f"paper:{name}", "cifar10", 10).batch_norm_updates for name in ("rded", "delt")] == [2, 2]
+
+
+def test_a_whole_number_for_a_float_is_the_same_value() -> None:
+    one, other = (changed(RD3, {"temperature": t, "views": {"cutmix_alpha": a}}) for t, a in ((4, 0), (4.0, 0.0)))
+    assert text_digest(plain(one)) == text_digest(plain(other))
+    assert type(changed(RD3, {"epochs": 4}).epochs) is int
+
+
+def test_what_a_label_mode_does_not_read_is_no_part_of_its_recipe() -> None:
+    warm, other = replace(RD3, temperature=30.0), replace(RD3, hard_form="base_only")
+    assert warm.for_labels("hard") == RD3.for_labels("hard") != other.for_labels("hard")
+    assert other.for_labels("soft") == RD3.for_labels("soft") != warm.for_labels("soft")
 
 
 @pytest.mark.parametrize("name", ["paper:minimax", "igd_hard", "dc_bench"])

@@ -243,6 +243,22 @@ def test_a_kept_candidate_is_compared_with_the_references_it_was_drawn_towards()
     np.testing.assert_allclose(figure(np.roll(np.arange(20), 10)), figure(np.arange(20)), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "asked"), [("class", 12), ("chunk", 40)])
+def test_the_figure_asks_for_a_classs_references_once_per_pass(name: str, asked: int) -> None:
+    made, parameters = _spied(), replace(QUICK, batch=10, references=name)
+    guide, images = Representativeness(parameters, _bank("class"), 4), digits()[0].images[:40]
+    rows = Batch(*np.divmod(np.arange(40), 10))
+    kept = Generated(images=images, labels=rows.labels, rows=rows)
+    found = representativeness(guide, made, kept, request(parameters, 4))
+    seen = sum(len(x) for x, *_ in made.asked)
+    # Forty images in four passes; each pass holds parts of three classes. In rows of the set it holds all ten.
+    assert seen == 40 + asked * parameters.count
+    at_once = representativeness(guide, made, kept, request(replace(parameters, batch=40), 4))
+    np.testing.assert_allclose(found, at_once, rtol=1e-4)
+    # The noise of a pass's references is forgotten: of a thousand classes it would be a gigabyte.
+    assert not guide._noise
+
+
 def test_what_is_shared_by_all_sampling_is_drawn_together_here_too() -> None:
     assert not KMEANS.joint
     for changes in ({"candidates": 2}, {"start": "gaussian", "groups": 5}, {"repulsion": 0.3}, {"references": "class"}):

@@ -253,6 +253,10 @@ def test_a_setting_needs_its_transformer() -> None:
         "the committee of digits lacks vit_base_patch16_224; it has resnet18"
     )
     assert focusdd.reason_against(recipe, dataclasses.replace(large, committee=recipe.pool), 10) is None
+    native = [entry.data for entry in CATALOGUE.values() if entry.size == 224]
+    assert {"imagenette", "imagewoof", "imageidc", "imagenet1k"} <= set(native)
+    for data in native:
+        assert focusdd.recipe_for(data).parameters.pool == ("vit_base_patch16_224",), data
     for name in ("digits", "cifar10", "cifar100"):
         members = {choice.key for choice in CATALOGUE[name].committee}
         assert set(focusdd.recipe_for(name).parameters.pool) <= members

@@ -185,6 +185,11 @@ def test_what_cannot_apply_has_a_reason() -> None:
     assert refuse(replace(own, condition="class", diversify=False), facts, 1) is None
     assert "no range" in str(refuse(replace(own, level_low=0.9), facts, 1))
     assert "strength=-1" in str(refuse(replace(own, strength=-1.0), facts, 1))
+    assert refuse(replace(own, bank="opn"), facts, 1) == "bank 'opn' is neither measured nor open"  # type: ignore[arg-type]
+    assert refuse(replace(own, prompt="a photo"), facts, 1) == (
+        "diversified prompts begin with the class: prompt 'a photo' has no {name} in it"
+    )
+    assert refuse(replace(own, prompt="a photo", condition="class", diversify=False), facts, 1) is None
 
 
 def _lines(count: int, what: str) -> str:

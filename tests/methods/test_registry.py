@@ -124,6 +124,34 @@ def test_a_whole_number_for_a_float_makes_no_recipe_of_its_own() -> None:
         with_overrides(parameters, {"r_bn": True}, "sre2l")
 
 
+def test_entries_of_a_list_are_values_of_its_kind() -> None:
+    searched = registry.method("bo_repulsion").recipe_for("default").parameters
+    plain = registry.method("d4m").recipe_for("default").parameters
+    whole, point = (with_overrides(searched, {"search_scales": values}, "x") for values in ([1, 2], [1.0, 2.0]))
+    assert list(map(type, whole.search_scales)) == [float, float]
+    assert text_digest(whole) == text_digest(point)
+    assert with_overrides(searched, {"search_scales": []}, "x").search_scales == ()
+    # An empty default does not say of what its entries are; its annotation does.
+    for parameters in (searched, plain):
+        for wrong in (["1e-1", 0.3], ["a"], [True], [[0.1]]):
+            with pytest.raises(InputError, match=r"x: search_levels=.* is no list of float → give a list of numbers"):
+                with_overrides(parameters, {"search_levels": wrong}, "x")
+    with pytest.raises(InputError, match="search_levels is infinite, too large or no number"):
+        with_overrides(plain, {"search_levels": [float("nan")]}, "x")
+    with pytest.raises(InputError, match=r"pool=\[\['vit_micro'\]\] is no list of str"):
+        with_overrides(registry.method("focusdd").recipe_for("default").parameters, {"pool": [["vit_micro"]]}, "x")
+    assert with_overrides(searched, {"search_levels": (1, 0.5)}, "x").search_levels == (1.0, 0.5)
+
+
+def test_recipes_as_they_stand_are_what_their_own_values_give() -> None:
+    """Typing entries moves no digest: each list of a recipe, stated again, is that recipe."""
+    for entry in registry.METHODS().values():
+        for recipe in entry.recipes.values():
+            lists = {key: list(value) for key, value in vars(recipe.parameters).items() if isinstance(value, tuple)}
+            again = with_overrides(recipe.parameters, lists, entry.name)
+            assert text_digest(again) == text_digest(recipe.parameters), entry.name
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -(10**400)])
 def test_what_is_no_finite_number_is_refused_by_name(value: float) -> None:
     parameters = registry.method("sre2l").recipe_for("default").parameters

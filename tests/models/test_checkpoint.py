@@ -133,3 +133,28 @@ def test_pickles_with_code_are_not_run(tmp_path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=r"weights\.pth"):
         _import(path, sha256=digest, normalisation=NORMALISATION)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{bad",
+        "[1]",
+        '{"mean": "x", "std": [0.2]}',
+        '{"mean": [0.1], "std": null}',
+        '{"classes": 5}',
+        '{"std": [0]}',
+        f'{{"mean": [1{"0" * 400}]}}',
+    ],
+)
+def test_a_sidecar_that_says_nothing_usable_is_named(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "bare.safetensors"
+    path.write_bytes(checkpoint.to_safetensors(trained().state, {"mean": [0.1], "std": [0.2]}))
+    path.with_suffix(".json").write_text(written)
+    with pytest.raises(InputError, match=r"bare\.json.* → .*docs/datasets\.md"):
+        _import(path)
+
+
+def test_a_header_that_says_nothing_usable_is_named_by_its_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"weights\.safetensors.*mean='x'.* → .*docs/datasets\.md"):
+        _import(_write(tmp_path, mean="x"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +16,25 @@ import pytest
 
 from dd_assets.diffusion.footprint import footprint
 from dd_assets.methods.registry import method
-from dd_assets.planning.generation_cost import LIBRARIES, LIVE, sampling_memory, sampling_seconds
+from dd_assets.planning.generation_cost import (
+    LIBRARIES,
+    LIVE,
+    SURROGATE_PASSES,
+    sampling_memory,
+    sampling_seconds,
+)
 from dd_assets.planning.memory import PROCESS
+from tests.diffusion.test_levels import DIT, STABLE
 from tests.diffusion.tiny import LATENT, TINY, generator
 from tests.planning.test_memory import _facts
 
 KNOWN = {"weights": 1000, "denoiser": 10, "denoiser_kept": 100, "decoder": 30, "decoder_kept": 200}
 
 
-def _samples(seconds: float = 100.0, **known: int) -> Any:
-    return SimpleNamespace(seconds=seconds, total_bytes=5000, summary={"rows": 20, "footprint": known or KNOWN})
+def _samples(seconds: float = 100.0, schedule: Mapping[str, Any] | None = None, **known: int) -> Any:
+    told = {} if schedule is None else {"schedule": schedule}
+    summary = {"rows": 20, "footprint": known or KNOWN, **told}
+    return SimpleNamespace(seconds=seconds, total_bytes=5000, summary=summary)
 
 
 def test_a_network_by_hand() -> None:
@@ -99,13 +109,64 @@ def test_time_follows_steps_candidates_and_gradients() -> None:
     # 20 samples of 50 steps in 100 s: .1 s per step.
     assert sampling_seconds(d4m, plain, facts, 10, _samples(), d4m.draws) == pytest.approx(100 * 50 * 0.1)
     guided = dap.recipe_for("digits").parameters
-    assert sampling_seconds(dap, guided, facts, 10, _samples(), dap.draws) == pytest.approx(100 * 50 * 4 * 0.1)
+    # 64 references of a class once per step for all of its images, and once for the figure at the end: each half a pass
+    # up to the layer at .3, at most a quarter of the blocks beyond.
+    references = 51 * 64 * 0.5 * 0.55
+    assert sampling_seconds(dap, guided, facts, 10, _samples(), dap.draws) == pytest.approx(
+        (100 * 50 * 4 + 10 * references) * 0.1
+    )
+    # Classes of 10 images in passes of 4 are drawn in three parts; references of its own are asked per image.
+    assert sampling_seconds(dap, replace(guided, batch=4), facts, 10, _samples(), dap.draws) == pytest.approx(
+        (100 * 50 * 4 + 30 * references) * 0.1
+    )
+    own = replace(guided, references="kmeans", count=5)
+    assert sampling_seconds(dap, own, facts, 10, _samples(), dap.draws) == pytest.approx(
+        100 * (50 * 4 + 51 * 5 * 0.5 * 0.55) * 0.1
+    )
+    assert sampling_seconds(dap, replace(guided, gamma=0.0), facts, 10, _samples(), 1) == pytest.approx(
+        (100 * 50 + 10 * 64 * 0.5 * 0.55) * 0.1
+    )
     chosen = cao2.recipe_for("digits").parameters
     # Four candidates each, and a hundred steps of refinement without classifier-free guidance's second half.
     assert sampling_seconds(cao2, chosen, facts, 10, _samples(), cao2.draws) == pytest.approx(
         100 * (4 * 50 + 150) * 0.1
     )
     assert sampling_seconds(d4m, plain, facts, 10, None, d4m.draws) is None
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [(DIT, 111), (STABLE, 153), (None, 9 * 25)])
+def test_time_follows_a_search(schedule: Mapping[str, Any] | None, steps: int) -> None:
+    facts, bo = _facts(10, 32), method("bo_repulsion")
+    for data in ("digits", "imagenet1k"):
+        own = bo.recipe_for(data).parameters
+        # Nine pairs at half the steps before each image; where the schedule is not known, all of half the steps.
+        samples = _samples(schedule=schedule)
+        assert sampling_seconds(bo, own, facts, 10, samples, bo.draws) == pytest.approx(100 * (steps + 50) * 0.1)
+
+
+def test_a_search_passes_one_class_at_a_time_with_and_without_the_label() -> None:
+    facts, bo = _facts(10, 32), method("bo_repulsion")
+    own = bo.recipe_for("digits").parameters
+    bare = _samples(**{**KNOWN, "decoder": 0})
+    # The scales that are tried count, not the one that they take the place of.
+    for scales, passes in (((1.0, 2.5), 2), ((1.0,), 1)):
+        tried = replace(own, guidance_scale=4.0 - 3 * (passes - 1), search_scales=scales)
+        assert sampling_memory(bo, tried, facts, 10, bare).per_image == LIVE * passes * 10
+    assert sampling_memory(bo, own, facts, 10, _samples()).batch == 10
+    assert sampling_memory(bo, replace(own, search_scales=(), search_levels=()), facts, 10, _samples()).batch == 50
+
+
+@pytest.mark.parametrize(("schedule", "window"), [(DIT, 18), (None, 50)])
+def test_time_follows_surrogates(schedule: Mapping[str, Any] | None, window: int) -> None:
+    facts, igd = _facts(10, 32), method("igd")
+    own, samples = igd.recipe_for("digits").parameters, _samples(4.9 * 20 / 100, schedule=schedule)
+    found = sampling_seconds(igd, own, facts, 10, samples, igd.draws)
+    assert found == pytest.approx(4.9 / 50 * (50 * 4 + window * SURROGATE_PASSES))
+    # What 100 digits took: 33 s, 4.9 s of them for plain samples.
+    assert found is not None
+    assert found >= 33
+    without = sampling_seconds(igd, replace(own, influence=0.0), facts, 10, samples, igd.draws)
+    assert without == pytest.approx(4.9 * 4)
 
 
 MEASURED = """

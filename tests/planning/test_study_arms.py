@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.planning import graph, study_arms
 from dd_assets.planning import studies as planning
 from dd_assets.planning.unit import Manifest
@@ -120,3 +122,15 @@ def test_of_rates_that_do_equally_well_the_smallest_is_picked() -> None:
     )
     found = {search.name(rate): Found(accuracy) for rate, accuracy in ((0.1, 0.5), (0.2, 0.7), (0.3, 0.7))}
     assert study_arms.picked(search, found) == 0.2
+
+
+def test_students_of_the_real_images_have_the_teachers_recipe_not_a_weak_members() -> None:
+    """CIFAR-10's committee has the teacher's own architecture, trained for 5 epochs on purpose."""
+    chosen = CATALOGUE["cifar10"]
+    weak = next(member for member in chosen.committee if member.architecture == "wrn16_2")
+    assert weak.recipe.epochs < chosen.teacher.recipe.epochs
+    found = study_arms._choice(chosen, "wrn16_2")
+    assert found.recipe == replace(chosen.teacher.recipe, accuracy_floor=0.0)
+    assert study_arms._choice(chosen, chosen.teacher.architecture) is chosen.teacher
+    strong = replace(weak, recipe=replace(chosen.teacher.recipe, source="own"))
+    assert study_arms._choice(replace(chosen, committee=(strong,)), "wrn16_2") is strong

@@ -107,3 +107,29 @@ def test_adopting_asks_for_studies_where_they_have_cells(tiny: Tiny, monkeypatch
     asked.clear()
     assert run("sync").exit_code == 0
     assert not [asset for asset, _ in asked if asset.startswith("studies/")]
+
+
+def test_a_transfer_names_what_it_kept_and_how_to_replace_it(tiny: Tiny, tmp_path: Path) -> None:
+    there = ArtefactStore(str(tmp_path / "there")).open()
+    own = tiny.store.read_reference("default", SCORE, "tiny|2")
+    assert own is not None
+    there.write_reference("default", dataclasses.replace(own, partition="tiny|1"))
+    asked = ("transfer", there.root, "--select", f'key:"{SCORE}"', "--partition", "tiny|1")
+    done = run(*asked)
+    assert done.exit_code == 0, done.output
+    said = f"1 kept as they are there, of other recipes: {SCORE} [tiny|1] → --replace takes the source's"
+    assert done.stdout.splitlines()[-1] == said
+    done = run(*asked, "--replace")
+    assert "kept" not in done.stdout.splitlines()[-1]
+    assert there.read_reference("default", SCORE, "tiny|1") == tiny.store.read_reference("default", SCORE, "tiny|1")
+
+
+def test_a_transfer_makes_no_store_of_a_mistyped_place(tiny: Tiny, tmp_path: Path) -> None:
+    done = run("transfer", str(tmp_path / "new"), "--from", str(tmp_path / "typo"))
+    assert done.exit_code == 4
+    assert done.stderr.startswith(f"dd-assets: there is no store at {tmp_path}/typo → ")
+    ArtefactStore(str(tmp_path / "empty")).open()
+    done = run("transfer", str(tmp_path / "new"), "--from", str(tmp_path / "empty"))
+    assert done.exit_code == 3
+    assert not (tmp_path / "typo").exists()
+    assert not (tmp_path / "new").exists()

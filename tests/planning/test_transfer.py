@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.errors import CorruptArtefactError, InputError
+from dd_assets.planning.gc import collect
 from dd_assets.planning.transfer import transfer
 from dd_assets.planning.unit import Manifest, Product, Reference, Unit
 from dd_resources.store import ArtefactStore, manifest_path, payload_path
@@ -137,3 +138,30 @@ def test_a_manifest_there_that_names_other_lost_files_gives_way(source, tmp_path
     assert transfer(store, there, references, SPACE).already == 3
     assert there.lookup(theirs.recipe_digest) == made["root"]
     assert there.read(made["root"], "file") == b"root"
+
+
+def test_the_destinations_own_references_stay_unless_told_otherwise(source, tmp_path: Path) -> None:
+    """They were overwritten, and gc then removed the newer results behind them."""
+    store, references, made = source
+    there = ArtefactStore(str(tmp_path / "there")).open()
+    newer = _commit(there, "newer")
+    theirs = dataclasses.replace(references[0], units={"a": newer.recipe_digest}, contents={"a": newer.content})
+    there.write_reference(SPACE, theirs)
+    done = transfer(store, there, references, SPACE)
+    assert (done.references, done.units, done.kept) == (0, 0, [("score", "digits|1")])
+    assert there.read_reference(SPACE, "score", "digits|1") == theirs
+    assert collect(there, younger_than_days=0, dry_run=True) == []
+    done = transfer(store, there, references, SPACE, replace=True)
+    assert (done.references, done.units, done.kept) == (1, 4, [])
+    assert there.read_reference(SPACE, "score", "digits|1") == references[0]
+    assert there.lookup(made["last"].recipe_digest) == made["last"]
+
+
+def test_an_equal_reference_is_no_other(source, tmp_path: Path) -> None:
+    store, references, _ = source
+    there = ArtefactStore(str(tmp_path / "there")).open()
+    transfer(store, there, references, SPACE)
+    assert (transfer(store, there, references, SPACE).references, transfer(store, there, references, SPACE).kept) == (
+        1,
+        [],
+    )

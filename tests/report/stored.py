@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def put_scores(
     runs: Mapping[str, Runs],
     declared: bool = True,
     dataset: str = "d" * 64,
+    protocol: Mapping[str, Any] = MappingProxyType({"name": "rd3"}),
 ) -> None:
     """Images and trainings of one cell, with the bits of each label mode; soft labels as one table."""
     images = put_images(store, method, partition)
@@ -81,7 +83,7 @@ def put_scores(
                     SCORE: write_columns({"correct": bits[None], "accuracy": np.array([bits.mean()])}),
                     CURVES: write_columns({"loss": np.array([2.0, 1.0]), "train_accuracy": np.array([0.1, 0.2])}),
                 },
-                parameters={"of": f"{method} {partition} {key}", "protocol": {"name": "rd3"}},
+                parameters={"of": f"{method} {partition} {key}", "protocol": dict(protocol)},
                 inputs={"dataset": dataset},
                 sources={
                     "images": images.recipe_digest,

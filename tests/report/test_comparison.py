@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -108,3 +109,17 @@ def test_the_json_form_holds_every_figure_and_no_bits():
     assert "bits" not in text
     assert found["standings"][0]["against_random"]["contrast"]["pairs"] == 5
     assert set(found["standings"][0]["shares"]) == {"draw", "seed", "image", "rest"}
+
+
+def test_a_loss_is_told_with_the_interval_of_the_loss():
+    runs = made({"one": -1.0, "other": 1.5}, 6)
+    found = compare(contest({"one": runs["one"]}, "hard", control=runs["other"]), 1000)
+    sentence = next(text for text in found.words if "random images with soft labels" in text)
+    low, high = re.search(r"is worse by [\d.]+ points \(95 % interval (-?[\d.]+) to (-?[\d.]+),", sentence).groups()
+    assert 0 < float(low) < float(high)
+
+
+def test_equal_accuracies_share_a_rank():
+    bits = made({"a": 1.0}, 6)["a"]
+    found = compare(contest({"a": bits, "b": bits, "random": made({"random": -1.0}, 6)["random"]}), 200)
+    assert [(entry.method, entry.rank) for entry in found.standings] == [("a", 1), ("b", 1), ("random", 3)]

@@ -37,8 +37,8 @@ def measured(method: str, coverage: float, **other: Any) -> dict[str, Any]:
 def test_methods_are_compared_within_one_student_and_label() -> None:
     found = [measured("a", 0.1, recall=0.5), measured("b", 0.2, recall=0.4), measured("c", 0.3), measured("d", 0.9)]
     rows = [row("a", 0.3), row("b", 0.2), row("c", 0.1), row("d", 0.9), row("a", 0.1, label="hard")]
-    rows = [{"declared": True, **entry} for entry in rows]
-    rows[3]["declared"] = False  # overridden: with it the correlation would not be -1
+    rows = [{"apart": "", **entry} for entry in rows]
+    rows[3]["apart"] = "overridden"  # overridden: with it the correlation would not be -1
     (line,) = correlations(found, rows)
     assert (line["student"], line["label"], line["count"]) == ("convnet2_w64", "soft", 3)
     assert line["coverage"] == pytest.approx(-1)
@@ -49,7 +49,7 @@ def test_methods_are_compared_within_one_student_and_label() -> None:
 
 def test_the_page_shows_measures_references_and_correlations() -> None:
     methods = [measured(name, value) for name, value in (("a", 0.25), ("b", 0.5), ("c", 0.75))]
-    rows = [{"declared": True, **row(name, value)} for name, value in (("a", 0.3), ("b", 0.2), ("c", 0.9))]
+    rows = [{"apart": "", **row(name, value)} for name, value in (("a", 0.3), ("b", 0.2), ("c", 0.9))]
     table = {
         "dataset": "digits",
         "ipc": 10,

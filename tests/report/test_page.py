@@ -68,7 +68,7 @@ def test_figures_that_print_alike_share_a_mark():
 
 
 def test_overridden_and_missing_results_do_not_compete():
-    rows = [row("a", 0.9, rank=None, declared=False), row("b", 0.5), row("c", 0.4), row("d", None)]
+    rows = [row("a", 0.9, rank=None, apart="overridden"), row("b", 0.5), row("c", 0.4), row("d", None)]
     assert marks(rows) == ["", "best", "second", ""]
     assert "overridden" in next(text for text in Outline(render_page(rows, [], [], {})).rows if " a " in f"{text} ")
 

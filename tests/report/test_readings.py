@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dd_assets.datasets.registry import setting
-from dd_assets.report.readings import readings_table
+from dd_assets.report.readings import _pairs, readings_table, with_pooled_z
 from dd_assets.report.score_table import ScoreTable
 from dd_assets.report.study_scores import score_tables
 from dd_assets.studies.registry import study
@@ -66,6 +67,33 @@ def test_a_reading_does_not_fit_for_its_noise() -> None:
     sums = {(made["soft"], made["epoch"]): made["squares"] for made in readings_table(READINGS, rows).rows}
     expected = 0.005**2 / (0.000017 + 0.004**2)
     assert sums[SOFT, "last"] == sums["flip, T 30", "last"] == pytest.approx(expected)
+
+
+def test_a_cells_z_is_the_one_that_the_sums_are_made_of() -> None:
+    """.005 / sqrt(.000017 + .004^2), for the quiet variant and the noisy one alike."""
+    rows = [row(1, SOFT, 0.260, 0.260, z=9.0), row(1, HARD, 0.164, 0.164, z=9.0)]
+    rows.append({**rows[0], "variant": "flip, T 30", "accuracy_std": 0.005})
+    rows.append({**rows[0], "variant": "shuffle and crop, T 20", "accuracy_mean": None, "accuracy_std": None})
+    expected = 0.005 / (0.000017 + 0.004**2) ** 0.5
+    assert [made["z"] for made in with_pooled_z(READINGS, rows)] == [
+        pytest.approx(expected),
+        0.0,
+        pytest.approx(expected),
+        None,
+    ]
+
+
+def test_soft_and_hard_labels_share_the_whole_loop() -> None:
+    """Also how often batch norm's statistics move: not the views alone."""
+    assert len(_pairs(READINGS)) == 8
+    once = replace(READINGS.variants[HARD], name="flip once", protocol={"views": {"shuffle_factor": 1}})
+    twice = READINGS.variants[HARD]
+    other = replace(READINGS, variants={**READINGS.variants, "flip once": once})
+    assert ("flip, T 20", "flip once") not in _pairs(other)
+    assert ("flip, T 20", twice.name) in _pairs(other)
+    same_views = {**twice.protocol, "batch_norm_updates": 1}
+    other = replace(READINGS, variants={**READINGS.variants, "flip once": replace(once, protocol=same_views)})
+    assert ("flip, T 20", "flip once") not in _pairs(other)
 
 
 def test_a_reading_with_a_cell_missing_has_no_sum() -> None:

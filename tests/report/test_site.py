@@ -20,6 +20,7 @@ from dd_assets.report.leaderboard import leaderboard_rows
 from dd_assets.report.scores import contests
 from dd_assets.report.site import write_site
 from dd_assets.report.statistics import Runs
+from dd_assets.units import leaderboard
 from dd_resources.store import ArtefactStore
 from tests.report.stored import AGREEMENT, STUDENT, put, put_scores, refer
 from tests.report.worlds import probit_world
@@ -65,6 +66,21 @@ def test_scores_on_an_older_content_of_the_dataset_do_not_compete(store: Artefac
     for name, own in bits.items():
         put_scores(store, name, "digits|1", {"soft": own}, dataset=("e" if name == "noise" else "d") * 64)
     assert set(contests(store, "default")[0].runs) == {"random", "rded"}
+
+
+def test_scores_under_another_protocol_do_not_compete(store: ArtefactStore) -> None:
+    """Four epochs against four hundred, both called rd3: no rank, no share in the verdict, no IOR."""
+    bits = made({"rded": -1.0, "random": 0.5, "noise": 0.0}, 0, seeds=2)
+    for name, own in bits.items():
+        short = {"name": "rd3", "epochs": 4 if name == "rded" else 400}
+        put_scores(store, name, "digits|1", {"soft": own}, protocol=short)
+    assert set(contests(store, "default")[0].runs) == {"noise", "random"}
+    rows = {row["method"]: row for row in gather(store, "default").rows}
+    assert [rows[name]["rank"] for name in ("random", "noise", "rded")] == [1, 2, None]
+    assert [rows[name]["apart"] for name in ("random", "noise", "rded")] == ["", "", "other protocol"]
+    assert (rows["rded"]["ior"], rows["rded"]["ranks"], rows["rded"]["beats_random"]) == (None, None, "")
+    assert rows["noise"]["ior"] is not None
+    assert "other protocol" in leaderboard.page(store, gather(store, "default"))
 
 
 def test_rows_gain_what_stands_beside_accuracy(filled: ArtefactStore) -> None:

@@ -104,3 +104,43 @@ def test_sync_refuses_before_any_work_and_doctor_says_so(tmp_path: Path) -> None
     examined = {row["check"]: row for row in json.loads(run("doctor", "--json").stdout)}
     assert not examined["executor"]["ok"]
     assert "DD_EXECUTOR=ray" in examined["executor"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sweep", "digits", "1"),
+        ("report", "written"),
+        ("verify", "noise/synthetic_images", "digits|1"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_else_computes_refuses_as_sync_does(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from dd_assets.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DD_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("DD_EXECUTOR", "ray")
+    monkeypatch.delenv("DD_STORE_SHARED", raising=False)
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 4, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"dd-assets: store {tmp_path}/store is a folder of this machine")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("DD_EXECUTOR", "multiproces")
+    assert CliRunner().invoke(main, command).exit_code == 2
+
+
+def test_a_report_that_computes_nothing_needs_no_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from dd_assets.cli import main
+
+    monkeypatch.setenv("DD_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("DD_EXECUTOR", "ray")
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "written"), "--no-embedding"])
+    assert done.exit_code == 0, done.output

@@ -139,3 +139,52 @@ def test_cells_that_cannot_be_say_why() -> None:
     hybrid = next(k for k in study("rd3_table_5").cells(DIGITS) if k.variant.name == "hybrid")
     alone = Cell(setting=replace(DIGITS, committee=()), ipc=1)
     assert "committee" in reason_against(alone, hybrid)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rd3_figure_7", {"patch shuffle": {"views.shuffle_factor": 2, "views.crop_scale_min": 0.5}}),
+        ("rd3_figure_8", {"T 20": {"temperature": 20.0}, "T 80": {"temperature": 80.0}}),
+        ("rd3_figure_5", {"KL": {"loss": "kl"}}),
+        ("label_budget", {"fp16": {"label_codec": "fp16"}, "40 epochs, int8": {"label_epochs": 40, "label_top_k": 0}}),
+        ("rd3_readings", {"shuffle and crop, T 20": {"batch_norm_updates": 1}, "flip, T 20": {"temperature": 20.0}}),
+    ],
+)
+def test_a_variant_is_what_its_name_says_under_any_setting(name: str, expected: dict[str, dict[str, object]]) -> None:
+    """A setting may have flip and CutMix alone, another temperature, RDED's loop, labels of another form."""
+    base = replace(
+        CATALOGUE["cifar10"].protocol,
+        views=replace(CATALOGUE["cifar10"].protocol.views, shuffle_factor=1, crop_scale_min=1.0),
+        temperature=30.0,
+        batch_norm_updates=2,
+        loss="mse_gt" if name == "rd3_figure_5" else "kl",
+        label_epochs=50,
+    )
+    for variant, values in expected.items():
+        made = study(name).variants[variant].protocol_of(base, "random", "cifar10", 10)
+        for field, value in values.items():
+            stated = made.views if field.startswith("views.") else made
+            assert getattr(stated, field.removeprefix("views.")) == value, (variant, field)
+
+
+def test_labels_that_a_setting_cannot_have_block_their_cells_alone() -> None:
+    """Five of two classes' logits; a last batch of one view under batch statistics."""
+    two = replace(DIGITS, classes=DIGITS.classes[:2])
+    budget = {cell.variant.name: cell for cell in study("label_budget").cells(DIGITS, 10)}
+    cell = Cell(setting=two, ipc=10)
+    assert "label_top_k=5 of 2 classes → keep fewer" in reason_against(cell, budget["top 5"])
+    assert reason_against(cell, budget["int8"]) == ""
+    own = next(cell for cell in study("rd3_table_2").cells(DIGITS, 10) if cell.variant.name == "own recipe")
+    alone = replace(
+        own, method="sre2l", variant=replace(own.variant, protocol={"label_batch_norm": "batch", "batch": 9})
+    )
+    images = replace(DIGITS, classes=DIGITS.classes[:1])
+    assert "a batch of one view" in reason_against(Cell(setting=images, ipc=10), alone)
+
+
+def test_what_a_papers_preset_leaves_out_is_said_of_each_cell() -> None:
+    own = study("rd3_table_2").variants["own recipe"]
+    assert own.left_out("cda", "cifar10").endswith("no recipe stated for cifar10: imagenet1k's")
+    assert "best epoch" in own.left_out("rded", "cifar10")
+    assert study("rd3_table_2").variants["rd3"].left_out("cda", "cifar10") == ""

@@ -14,6 +14,10 @@ from dd_resources.store import ArtefactStore
 SPACE = "mine"
 
 
+def of(asset: str, partition: str, recipe: str) -> Reference:
+    return Reference(asset=asset, partition=partition, units={"k": recipe}, contents={"k": "c" * 64})
+
+
 @pytest.mark.parametrize("asset", [f"random/score_{setting('digits').students[0]}", "random/diversity"])
 @pytest.mark.parametrize(
     "change",
@@ -30,3 +34,32 @@ def test_any_change_of_a_reference_asks_for_another_table(store: ArtefactStore, 
     assert leaderboard.plan(store, SPACE).digest == first.digest != empty.digest
     store.write_reference(SPACE, dataclasses.replace(reference, **change))
     assert leaderboard.plan(store, SPACE).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("asset", "partition"),
+    [
+        ("teacher", "digits"),
+        ("committee", "digits"),
+        ("dataset", "digits"),
+        ("random/synthetic_images", "digits|1"),
+        ("random/soft_labels", "digits|1"),
+    ],
+)
+def test_a_row_also_shows_what_its_score_was_made_from(store: ArtefactStore, asset: str, partition: str) -> None:
+    """HLR, bytes, seconds and origin come from these: another teacher's accuracy is another HLR."""
+    score = f"random/score_{setting('digits').students[0]}"
+    store.write_reference(
+        SPACE, Reference(asset=score, partition="digits|1", units={"k": "a" * 64}, contents={"k": "c" * 64})
+    )
+    first = leaderboard.plan(store, SPACE)
+    store.write_reference(
+        SPACE, Reference(asset=asset, partition=partition, units={"k": "b" * 64}, contents={"k": "c" * 64})
+    )
+    assert leaderboard.plan(store, SPACE).digest != first.digest
+    # What no score was made from is shown nowhere.
+    known = leaderboard.plan(store, SPACE)
+    store.write_reference(
+        SPACE, Reference(asset="teacher", partition="mnist", units={"k": "c" * 64}, contents={"k": "c" * 64})
+    )
+    assert leaderboard.plan(store, SPACE).digest == known.digest

@@ -26,6 +26,8 @@ class Reader:
     read: Callable[[Setting, Source], Split]
     files: Callable[[Setting, Source], list[Found]]
     """Without opening or decoding any image; raises InputError if a file or folder is missing."""
+    training_files: Callable[[Setting, Source], int] | None = None
+    """How many of `files` are the training split's, which come first; None where the layout itself says it."""
     options: Collection[str] = ()
     """Names that a setting's `options` may use."""
     place_is_label: bool = False

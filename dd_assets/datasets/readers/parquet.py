@@ -46,6 +46,11 @@ def parquet_files(setting: Setting, source: Source) -> list[Found]:
     return [entry for split in ("train", "test") for entry in _split_files(setting, source, split)]
 
 
+def training_files(setting: Setting, source: Source) -> int:
+    """How many of `parquet_files` are the training split's."""
+    return len(_split_files(setting, source, "train"))
+
+
 def read_parquet(setting: Setting, source: Source) -> Split:
     """Columns `image` {bytes, path} and `label` (options image_column, label_column rename them).
 
@@ -140,4 +145,9 @@ def _encoded(setting: Setting, source: Source, path: str) -> Iterator[tuple[byte
                 row += 1
 
 
-PARQUET = Reader(read=read_parquet, files=parquet_files, options=("train", "test", "image_column", "label_column"))
+PARQUET = Reader(
+    read=read_parquet,
+    files=parquet_files,
+    training_files=training_files,
+    options=("train", "test", "image_column", "label_column"),
+)

@@ -143,12 +143,14 @@ def representativeness(
     """1 / mean D_K between clean synthetic images and clean references, float64 (classes,), as the paper's Figure 1.
 
     At the last timestep, under the class. Its scale is the layer's and the kernel's: compare sets of one generator.
+    Images of a class pass together, since each pass asks for the features of its classes' references.
     """
     parameters: Parameters = request.parameters
     schedule, classes = generator.schedule(parameters.steps), len(request.facts.classes)
     found = np.zeros(len(made.labels))
+    by_class = np.argsort(made.labels, kind="stable")
     for start in range(0, len(found), parameters.batch):
-        part = slice(start, start + parameters.batch)
+        part = by_class[start : start + parameters.batch]
         rows = Batch(made.rows.indices[part], made.labels[part])
         condition, _ = conditions(generator, rows, parameters)
         with torch.no_grad():
@@ -157,4 +159,5 @@ def representativeness(
                 generator, latents, rows, condition, int(schedule.timesteps[-1]), 1.0, seed=request.seed
             )
         found[part] = distance.double().cpu().numpy()
+        guide.finished(rows, latents)
     return np.array([1 / found[made.labels == label].mean() for label in range(classes)])

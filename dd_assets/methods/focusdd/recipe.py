@@ -120,6 +120,7 @@ METHOD = Method(
     draws=3,
     per_index=False,
     needs=Needs(committee=True, real_images=True),
+    attention=True,
     recipes={
         "digits": _DIGITS,
         "mnist": Recipe(parameters=_WHOLE, source=_LIKE_DIGITS),
@@ -129,6 +130,7 @@ METHOD = Method(
         "tiny_imagenet": _mosaic(_MOSAIC),
         "imagenette": _mosaic(_NATIVE),
         "imagewoof": _mosaic(_NATIVE),
+        "imageidc": _mosaic(_NATIVE),
         "imagenet1k": _mosaic(
             _NATIVE, expected="own protocol, IPC 100: ResNet-50 71.0, MobileNetV2 62.6 (paper's abstract)"
         ),

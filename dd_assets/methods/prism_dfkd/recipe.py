@@ -58,6 +58,10 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
         return f"start {parameters.start!r} reads the real images' centroids; a data-free method starts from noise"
     if parameters.diversify and parameters.condition != "text":
         return "diversified prompts need condition: text (or set diversify: false)"
+    if parameters.bank not in ("measured", "open"):
+        return f"bank {parameters.bank!r} is neither measured nor open"
+    if parameters.diversify and "{name}" not in parameters.prompt:
+        return f"diversified prompts begin with the class: prompt {parameters.prompt!r} has no {{name}} in it"
     if parameters.strength < 0 or parameters.class_weight < 0:
         return f"strength={parameters.strength}, class_weight={parameters.class_weight}: neither may be negative"
     if not 0 <= parameters.level_low < parameters.level_high <= 1:
