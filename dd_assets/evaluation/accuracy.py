@@ -41,7 +41,7 @@ def evaluate(
     """Which images are classified correctly, bool (N,); images uint8 (N, S, S, C). Leaves the model in eval mode."""
     model.eval()
     hits = []
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision != "fp32"):
         step = images_together(images.device.type, images.shape[1])
         for part, truth in zip(images.split(step), labels.split(step), strict=True):
             hits.append(model(normalise(part, normalisation)).argmax(dim=1) == truth)

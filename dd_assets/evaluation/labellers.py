@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dd_assets.evaluation.protocol import Labelling
 from dd_assets.evaluation.views import ViewSchedule
+from dd_assets.models.small_maps import choose_products
 from dd_assets.randomness import torch_seed
 from dd_assets.shapes import Float
 
@@ -29,9 +30,9 @@ PRIOR_TEMPERATURE = 10.0
 
 
 def forward_logits(network: nn.Module, inputs: Tensor, rows: int | Sequence[int], precision: str) -> Tensor:
-    """Logits, float32 (B, C), in forwards of `rows` views (or of these numbers of views); bf16 means autocast."""
+    """Logits, float32 (B, C), in forwards of `rows` views (or of these numbers of views); any bf16 means autocast."""
     parts = inputs.split(rows if isinstance(rows, int) else list(rows))
-    with torch.no_grad(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.no_grad(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision != "fp32"):
         return torch.cat([network(part) for part in parts]).float()
 
 
@@ -115,10 +116,11 @@ class Labeller:
     weights: tuple[float, ...] = ()
     """One per member, for the mix 'priors'."""
 
-    def to(self, device: str | torch.device) -> Labeller:
-        """The members moved to a device (in place), channels last and in evaluation mode."""
+    def prepare(self, device: str | torch.device, precision: str) -> Labeller:
+        """The members moved to a device (in place), channels last, in evaluation mode and ready for a precision."""
         for member in self.members:
             member.to(device).to(memory_format=torch.channels_last).eval()
+            choose_products(member, precision)
         return self
 
     def __call__(

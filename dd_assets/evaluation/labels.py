@@ -159,7 +159,7 @@ def compute_logits(
     of the protocol.) Raises InputError if a logit is not finite in fp16, or if a batch has no statistics.
     """
     count, size = images_u8.shape[:2]
-    labeller = labeller_of(teacher).to(device)
+    labeller = labeller_of(teacher).prepare(device, precision)
     check_views(views, count, size, batch)
     check_parts(labeller.labelling, count, batch)
     images = torch.from_numpy(np.ascontiguousarray(images_u8)).to(device)

@@ -75,8 +75,9 @@ class Protocol:
     """KL batchmean without the T^2 factor (not stated for the main table; Figure 8 implies 20)."""
     hard_form: Literal["mixed", "base_only"] = "mixed"
     """Hard labels under CutMix: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: networks compute in mixed precision, students and labellers alike; parameters stay fp32."""
+    precision: Literal["fp32", "bf16", "bf16_products"] = "fp32"
+    """bf16: networks compute in mixed precision, students and labellers alike; parameters stay fp32. bf16_products:
+    besides, on a CPU, 3x3 convolutions onto maps of at most 4 px are products of matrices (models/small_maps.py)."""
     window: float = 0.2
     """Best-in-window looks at every `window_step`-th epoch of the last fifth, as RDED does; last is the headline."""
     window_step: int = 10

@@ -30,6 +30,7 @@ from dd_assets.evaluation.optimiser import Average, learning_rate, prepare_momen
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.strong_views import strong_views
 from dd_assets.evaluation.views import SPAN_PIXELS, ViewSchedule, epoch_spans, render, span_geometry
+from dd_assets.models.small_maps import choose_products
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 from dd_assets.randomness import permutation, words
 
@@ -62,15 +63,16 @@ class _Run:
 
     def __init__(self, model: nn.Module, training: Training) -> None:
         protocol, device = training.protocol, torch.device(training.device)
-        self.training, self.device = training, device
+        self.training, self.device, self.half = training, device, protocol.precision != "fp32"
         self.model = model.to(device).to(memory_format=torch.channels_last)
+        choose_products(self.model, protocol.precision)
         self.images = torch.from_numpy(np.ascontiguousarray(training.images_u8)).to(device)
         self.labels = torch.from_numpy(training.labels).long().to(device)
         self.test_images = prepare_test(training.test.images).to(device)
         self.test_labels = torch.from_numpy(training.test.labels).long().to(device)
         self.weights = None if training.weights is None else _mean_one(training.weights).to(device)
         if training.labeller is not None:
-            training.labeller.to(device)
+            training.labeller.prepare(device, protocol.precision)
         repeat_updates(self.model, protocol.batch_norm_updates)
         self.optimiser = student_optimiser(self.model, protocol)
         self.average = Average(self.model, protocol.ema)
@@ -167,7 +169,7 @@ class _Run:
         """
         self.optimiser.zero_grad(set_to_none=True)
         for rows in self.parts(len(inputs)):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.protocol.precision == "bf16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 logits = self.model(inputs[rows])
                 further = None if strong is None else (self.model(strong[0]), strong[1])
             part = Truth(base=truth.base[rows], pasted=truth.pasted[rows], lam=truth.lam)

@@ -239,8 +239,8 @@ class TeacherRecipe:
     """Random crop after zero padding by this many pixels; 0 turns it off."""
     hflip: bool = True
     """Mirror each image in half of the epochs."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: mixed precision, channels last."""
+    precision: Literal["fp32", "bf16", "bf16_products"] = "fp32"
+    """bf16: mixed precision, channels last; bf16_products: also small maps by products (models/small_maps.py)."""
     accuracy_floor: float = 0.0
     """Top-1 on the test split, in [0, 1], below which the teacher's blocking verdict fails."""
     source: str = ""
@@ -266,4 +266,4 @@ class TeacherRecipe:
     @property
     def layout(self) -> dict[str, str]:
         """What the recipe digest says of memory: channels last in bf16, whose bits changed by it; else nothing."""
-        return {"layout": "channels_last"} if self.precision == "bf16" else {}
+        return {"layout": "channels_last"} if self.precision != "fp32" else {}

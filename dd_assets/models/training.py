@@ -21,6 +21,7 @@ from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.errors import InputError
 from dd_assets.models.pixels import normalised
 from dd_assets.models.registry import TeacherRecipe
+from dd_assets.models.small_maps import choose_products
 from dd_assets.progress import Checkpoints, NoCheckpoints, Progress, silent
 
 EVALUATIONS = 10
@@ -160,9 +161,10 @@ def train_teacher(
     """
     checkpoints = checkpoints or NoCheckpoints()
     model.to(device)
-    if recipe.precision == "bf16":
+    if recipe.precision != "fp32":
         # 8 % of a ResNet-18's step on a CPU with avx512_bf16 (docs/results/rd3_cifar10.md).
         model.to(memory_format=torch.channels_last)
+    choose_products(model, recipe.precision)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
@@ -203,7 +205,7 @@ def _train_epoch(
     """One epoch of SGD; returns the mean loss over its images."""
     model.train()
     total = torch.zeros((), device=labels.device)
-    half = recipe.precision == "bf16"
+    half = recipe.precision != "fp32"
     for index, batch in enumerate(batches):
         rate = learning_rate_at(
             epoch * len(batches) + index,

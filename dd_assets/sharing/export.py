@@ -168,7 +168,7 @@ def _example(training: Training, images: ImageSet) -> str:
         decay=protocol["weight_decay"],
         temperature=protocol["temperature"],
         zeta=protocol["zeta"],
-        bf16=protocol["precision"] == "bf16",
+        bf16=protocol["precision"] != "fp32",
         factor=protocol["views"]["shuffle_factor"],
         student=body,
     )

@@ -268,9 +268,11 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(
     retries, computed, reused = ended_well(world, "orphans", process)
     assert contents(store) == {digest: contents(world.calm)[digest] for digest in contents(store)}
     assert len(shards(store)) == SHARDS
-    # The orphan may end the step by pieces on the other node before anybody misses it, or be replaced.
+    # The orphan may end the step by pieces on the other node before anybody misses it, or be replaced. Without a
+    # replacement a piece counts as reused where the lost worker had committed it and could no longer say so.
     assert computed + reused == SHARDS + 1
-    assert reused >= len(finished) if retries else reused == 0
+    if retries:
+        assert reused >= len(finished), "a finished shard was computed again"
 
     before = {path: store.read_or_none(path) for path in store.list("")}
     # Ray ends a lost node's workers within a second. One that it could not reach would go on, and commit what it has.

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.students import StudentScore, curve_sample, train_student
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.evaluation.views import epoch_geometry
+from dd_assets.models import small_maps
+from dd_assets.models.small_maps import windows
 from tests.evaluation.helpers import GREY, PLAIN, convnet, normalised, reference_views, two_tone
 
 RDED = VIEW_PRESETS["rded_factor"]
@@ -355,13 +357,40 @@ def test_rendering_batch_by_batch_gives_the_same_bits(protocol: Protocol, monkey
     assert same(run(protocol, logits=logits), together)
 
 
-def test_bf16_keeps_float32_weights_and_stays_close() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "bf16_products"])
+def test_bf16_keeps_float32_weights_and_stays_close(precision: Literal["bf16", "bf16_products"]) -> None:
     model = convnet(1, 2)
-    score = run(replace(SOFT, precision="bf16"), model)
+    score = run(replace(SOFT, precision=precision), model)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     full = run(SOFT)
     assert not np.array_equal(score.loss_curve, full.loss_curve)
     assert np.allclose(score.loss_curve, full.loss_curve, rtol=0.2)
+
+
+def test_products_are_taken_by_student_labeller_and_test_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what another precision then does with the same networks is what it did before."""
+    seen: list[tuple[int, ...]] = []
+
+    def noted(maps: Tensor, stride: int) -> Tensor:
+        seen.append(tuple(maps.shape))
+        return windows(maps, stride)
+
+    monkeypatch.setattr(small_maps, "windows", noted)
+    monkeypatch.setattr(small_maps, "LARGEST", 8)
+    half = replace(SOFT, label_storage="online", precision="bf16", epochs=2, batch=20)
+    teacher = convnet(1, 2, seed=3)
+    before = run(half, teacher=teacher, logits=None)
+    assert seen == []
+    run(replace(half, precision="bf16_products"), teacher=teacher, logits=None)
+    views, channels = (20, 1, 8, 8), (20, 8, 8, 8)
+    # Two epochs of the labeller's forward and the student's, whose backward needs the second layer's windows of its
+    # gradient and of its input, the first layer's of its input alone; then the test images.
+    step = [views, channels, views, channels, channels, channels, views]
+    assert seen[:14] == step * 2
+    assert len(seen) > 14
+    seen.clear()
+    assert same(run(half, teacher=teacher, logits=None), before)
+    assert seen == []
 
 
 def test_progress_reports_without_changing_anything() -> None:
