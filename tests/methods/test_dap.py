@@ -254,7 +254,8 @@ def test_the_figure_asks_for_a_classs_references_once_per_pass(name: str, asked:
     # Forty images in four passes; each pass holds parts of three classes. In rows of the set it holds all ten.
     assert seen == 40 + asked * parameters.count
     at_once = representativeness(guide, made, kept, request(replace(parameters, batch=40), 4))
-    np.testing.assert_allclose(found, at_once, rtol=1e-4)
+    # Rounding alone, which passes of another size do differently: 1.02e-4 on a processor with AMX.
+    np.testing.assert_allclose(found, at_once, rtol=5e-4)
     # The noise of a pass's references is forgotten: of a thousand classes it would be a gigabyte.
     assert not guide._noise
 
