@@ -48,14 +48,6 @@ def test_products_and_their_gradients_are_the_librarys(side: int, stride: int) -
         torch.testing.assert_close(ours, theirs)
 
 
-def test_only_what_is_asked_for_is_computed() -> None:
-    maps, weight = drawn(2, 3, 4, 4).requires_grad_(), drawn(3, 3, 3, 3).requires_grad_()
-    assert _Products.apply(maps.detach(), weight, 1).sum().backward() is None
-    assert maps.grad is None
-    _Products.apply(maps, weight.detach(), 1).sum().backward()
-    assert maps.grad is not None
-
-
 def answers(network: nn.Module, inputs: Tensor, half: bool) -> Tensor:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
         return network(inputs).float()
@@ -72,6 +64,16 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
     monkeypatch.setattr("dd_assets.models.small_maps.windows", noted)
     return seen
+
+
+def test_only_the_gradients_that_are_asked_for_are_computed(copied: list[tuple[int, ...]]) -> None:
+    maps, weight = drawn(2, 3, 4, 4).requires_grad_(), drawn(5, 3, 3, 3).requires_grad_()
+    given, back = (2, 3, 4, 4), (2, 5, 4, 4)
+    _Products.apply(maps.detach(), weight, 1).sum().backward()
+    assert copied == [given, given], "forward, and the gradient of the weights"
+    copied.clear()
+    _Products.apply(maps, weight.detach(), 1).sum().backward()
+    assert copied == [given, back], "forward, and the gradient of the maps"
 
 
 def test_a_network_takes_products_only_in_bf16_and_only_when_told(copied: list[tuple[int, ...]]) -> None:
