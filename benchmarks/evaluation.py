@@ -8,6 +8,8 @@ keep freed memory (dd_resources/threads.py) and the loops it is compared with do
 
     export DD_DATA_ROOT=/data DD_DATASETS=docs/examples/cifar10_r20.yaml
     python -m benchmarks.evaluation cifar10_r20 resnet20_cifar
+
+`--only "dd-assets, bf16" --only "dd-assets, bf16_products"` leaves the others out.
 """
 
 from __future__ import annotations
@@ -40,14 +42,12 @@ from dd_assets.models.architectures import build_model
 from dd_resources.raw_data import RawData
 from dd_resources.threads import set_threads
 
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+Precision = Literal["fp32", "bf16", "bf16_products"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "bf16_products")
 EPOCHS, SCORINGS = 400, 8
 BATCH, IPC = 50, 10
-
-
 WORKERS = (0, 1, 2, 4)
-ARMS = (*(f"A, {count} workers" for count in WORKERS), "B", "dd-assets, fp32", "dd-assets, bf16")
+ARMS = (*(f"A, {count} workers" for count in WORKERS), "B", *(f"dd-assets, {name}" for name in PRECISIONS))
 
 
 def main() -> None:
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=1000, help="test images that are timed in a round")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=ARMS, help="time this arm and no other; may be repeated")
     parser.add_argument("--arm", choices=ARMS, help="time this one in this process (what the others are started with)")
     parser.add_argument("--operators", action="store_true", help="instead: which operators this project's time goes to")
     parser.add_argument("--out")
@@ -73,8 +74,8 @@ def main() -> None:
         (set_threads if given.arm.startswith("dd-assets") else torch.set_num_threads)(given.threads)
         print(*timed(setting(given.setting), given.student, given.arm, given.epochs, given.test_images, given.device))
         return
-    found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
-    for _, arm in itertools.product(range(given.rounds), ARMS):
+    found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in given.only or ARMS}
+    for _, arm in itertools.product(range(given.rounds), found):
         command = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", arm]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         epoch, scoring = map(float, done.stdout.split())
@@ -103,15 +104,17 @@ def operators(chosen: Setting, student: str, precision: Precision, shown: int = 
 
 
 def rows_of(found: Mapping[str, Sequence[tuple[float, float]]]) -> list[dict[str, Any]]:
-    """One row per arm: seconds of an epoch, of scoring the test split, of a whole evaluation, and the ratios."""
+    """One row per arm: seconds of an epoch, of scoring the test split, of a whole evaluation and its ratios."""
     made: list[dict[str, Any]] = []
     for arm, values in found.items():
         epoch, scoring = (statistics.median(column) for column in zip(*values, strict=True))
         whole = EPOCHS * epoch + SCORINGS * scoring
         made.append({"arm": arm, "epoch_s": epoch, "scoring_s": scoring, "whole_s": whole})
-    best = min(row["whole_s"] for row in made if row["arm"].startswith("A"))
-    tuned = next(row["whole_s"] for row in made if row["arm"] == "B")
-    return [{**row, "faster_than_A": best / row["whole_s"], "faster_than_B": tuned / row["whole_s"]} for row in made]
+    for kind in ("A", "B"):
+        best = min((row["whole_s"] for row in made if row["arm"].startswith(kind)), default=None)
+        for row in made if best else ():
+            row[f"faster_than_{kind}"] = best / row["whole_s"]
+    return made
 
 
 def timed(chosen: Setting, student: str, name: str, epochs: int, tests: int, device: str) -> tuple[float, float]:
@@ -126,7 +129,8 @@ def timed(chosen: Setting, student: str, name: str, epochs: int, tests: int, dev
     elif name == "B":
         arm = ArmB(*networks, *given, batch=BATCH, device=device)
     else:
-        arm = _Ours(chosen, networks, made, part, device, "bf16" if name.endswith("bf16") else "fp32")
+        precision = next(each for each in PRECISIONS if name == f"dd-assets, {each}")
+        arm = _Ours(chosen, networks, made, part, device, precision)
     several = arm.several if isinstance(arm, _Ours) else lambda count: [arm.epoch() for _ in range(count)]
     several(2)
     arm.score()

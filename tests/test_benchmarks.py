@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import iterations
+from benchmarks import evaluation, iterations
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +59,13 @@ def test_a_methods_beginning_is_its_own_row_without_iterations_else_the_one_it_s
     assert lines[0] == "| `edc` | 5.0 ± 1.0 (`edc_init`) | 4.0 ± 1.0 | 3.0 ± 1.0 | 1 |"
     assert lines[1].startswith("| `sre2l` | 2.0 ± 1.0 (`noise`) |")
     assert "CPU-seconds" in iterations.chart(found, "t")
+
+
+def test_an_evaluation_is_compared_with_the_quickest_baselines_that_were_timed() -> None:
+    found = {"A, 0 workers": [(1.0, 10.0)], "A, 2 workers": [(0.5, 10.0)], "dd-assets, bf16": [(0.1, 5.0), (0.1, 5.0)]}
+    rows = evaluation.rows_of(found)
+    assert [row["whole_s"] for row in rows] == pytest.approx([480.0, 280.0, 80.0])
+    assert [row["faster_than_A"] for row in rows] == pytest.approx([280 / 480, 1.0, 3.5])
+    assert not any("faster_than_B" in row for row in rows)
+    (alone,) = evaluation.rows_of({"dd-assets, bf16_products": [(0.1, 5.0)]})
+    assert set(alone) == {"arm", "epoch_s", "scoring_s", "whole_s"}
