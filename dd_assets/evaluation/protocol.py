@@ -105,8 +105,8 @@ class Protocol:
     """Above 0 only so many epochs' views are labelled; training goes through them again and again (LPLD)."""
     loss: Literal["kl", "mse_gt", "dkd", "nkd", "lskd", "crld"] = later("kl")
     """mse_gt: MSE of raw logits + gamma CE with the base image's label, un-mixed (G-VBSM, EDC; RD3 section 4.4); the
-    others are RD3 Table 18's (losses_kd.py) and carry their papers' T^2. crld sees a second, strong view of each image,
-    which takes online labels and about twice the time of a step."""
+    others are RD3 Table 18's (losses_kd.py) and carry their papers' T^2. crld sees a second, strong view of each image
+    (strong_views.py), which takes online labels and about twice the time of a step."""
     gamma: float = later(0.025)
     """EDC's and RD3's; G-VBSM's scripts have .1 (ImageNet-1K, Tiny-ImageNet) and .15 (CIFAR)."""
     kd_target: Literal["teacher", "base", "mixed"] = later("teacher")

@@ -1,10 +1,12 @@
-"""Strong views: finished views changed further by RandAugment, for CRLD.
+"""Strong views: finished views changed further by FixMatch's RandAugment, for CRLD.
 
-Belongs here: drawing two operations per view from a counter-based stream and applying them. Does not belong: the views
-themselves (views.py), losses.
+Belongs here: the operations, and drawing two of them and a cutout per view from a counter-based stream. Does not
+belong: the views themselves (views.py), torchvision's RandAugment of a recipe (pixel_views.py), losses.
 
-Source: Cubuk et al. 2020, RandAugment(n=2, m=10), in torchvision's scale of 31 magnitudes; CRLD's strong view is its
-weak view with RandAugment (haiduo/DeepKD). Here the weak view carries CutMix already, so both networks see one mixture.
+Source: RandAugment(2, 10) of haiduo/DeepKD 2ee37fa, mdistiller/dataset/imagenet.py. Traps: its magnitude 10 is never
+read, each operation draws its own; brightness, color, contrast and sharpness only lower (factors .05 to .95); a cutout
+of up to half the side always follows. There the strong view is a crop of its own; here it is the weak view, which
+carries CutMix already, so that both networks see one mixture.
 """
 
 from __future__ import annotations
@@ -18,64 +20,74 @@ from torchvision.transforms.v2 import functional as tv
 
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.evaluation.views import normalise
-from dd_assets.randomness import words
+from dd_assets.randomness import uniform
 
-OPERATIONS = 2
-STRENGTH = 10 / 30
-"""Magnitude 10 of 0 to 30."""
-
-
-def _affine(
-    images: Tensor, angle: float = 0.0, shift: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0, 0)
-) -> Tensor:
-    """Around the centre, nearest pixel, zeros from outside, as torchvision's RandAugment fills."""
-    return tv.affine(images, angle=angle, translate=list(shift), scale=1.0, shear=list(shear))
+DRAWS = 7
+"""Per view: operation and magnitude twice, the cutout's side and its place."""
+CUTOUT = 0.5
+"""The largest side of a cutout as a share of the image's."""
+COLOUR = (125, 123, 114)
+"""What a cutout is filled with; its grey, 123, for one channel."""
 
 
-def _degrees(tangent: float) -> float:
-    return math.degrees(math.atan(tangent))
+def _affine(image: Tensor, right: float = 0.0, down: float = 0.0, shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    """About the top left corner as Pillow's transform has it, nearest pixel, zeros from outside."""
+    angles = [math.degrees(math.atan(value)) for value in shear]
+    return tv.affine(image, angle=0.0, translate=[right, down], scale=1.0, shear=angles, center=[0.0, 0.0])  # type: ignore[list-item]
 
 
-def _shift(images: Tensor, sign: int) -> int:
-    return int(sign * 150 / 331 * STRENGTH * images.shape[-1])
+Operation = Callable[[Tensor, float], Tensor]
+"""uint8 (C, S, S) and a magnitude to the same shape and type."""
 
-
-Operation = Callable[[Tensor, int], Tensor]
-"""uint8 (N, C, S, S) and a sign, +1 or -1, to the same shape and type."""
-
-TABLE: dict[str, Operation] = {
-    "identity": lambda x, sign: x,
-    "shear_x": lambda x, sign: _affine(x, shear=(sign * _degrees(0.3 * STRENGTH), 0.0)),
-    "shear_y": lambda x, sign: _affine(x, shear=(0.0, sign * _degrees(0.3 * STRENGTH))),
-    "translate_x": lambda x, sign: _affine(x, shift=(_shift(x, sign), 0)),
-    "translate_y": lambda x, sign: _affine(x, shift=(0, _shift(x, sign))),
-    "rotate": lambda x, sign: _affine(x, angle=sign * 30 * STRENGTH),
-    "brightness": lambda x, sign: tv.adjust_brightness(x, 1 + sign * 0.9 * STRENGTH),
-    "color": lambda x, sign: tv.adjust_saturation(x, 1 + sign * 0.9 * STRENGTH),
-    "contrast": lambda x, sign: tv.adjust_contrast(x, 1 + sign * 0.9 * STRENGTH),
-    "sharpness": lambda x, sign: tv.adjust_sharpness(x, 1 + sign * 0.9 * STRENGTH),
-    "posterize": lambda x, sign: tv.posterize(x, 8 - round(4 * STRENGTH)),
-    "solarize": lambda x, sign: tv.solarize(x, 255 * (1 - STRENGTH)),
-    "autocontrast": lambda x, sign: tv.autocontrast(x),
-    "equalize": lambda x, sign: tv.equalize(x),
+TABLE: dict[str, tuple[Operation, float, float]] = {
+    "autocontrast": (lambda x, v: tv.autocontrast(x), 0.0, 1.0),
+    "brightness": (tv.adjust_brightness, 0.05, 0.95),
+    "color": (tv.adjust_saturation, 0.05, 0.95),
+    "contrast": (tv.adjust_contrast, 0.05, 0.95),
+    "equalize": (lambda x, v: tv.equalize(x), 0.0, 1.0),
+    "identity": (lambda x, v: x, 0.0, 1.0),
+    "posterize": (lambda x, v: tv.posterize(x, int(v)), 4.0, 8.0),
+    "rotate": (lambda x, v: tv.rotate(x, v), -30.0, 30.0),
+    "sharpness": (tv.adjust_sharpness, 0.05, 0.95),
+    "shear_x": (lambda x, v: _affine(x, shear=(v, 0.0)), -0.3, 0.3),
+    "shear_y": (lambda x, v: _affine(x, shear=(0.0, v)), -0.3, 0.3),
+    "solarize": (lambda x, v: torch.where(x < v, x, 255 - x), 0.0, 256.0),
+    "translate_x": (lambda x, v: _affine(x, right=-v * x.shape[-1]), -0.3, 0.3),
+    "translate_y": (lambda x, v: _affine(x, down=-v * x.shape[-2]), -0.3, 0.3),
 }
+"""Operation and the range that its magnitude is drawn from."""
+
+
+def cutout(image: Tensor, share: float, right: float, down: float) -> Tensor:
+    """uint8 (C, S, S) with a square of `share` of the side filled, around (`right`, `down`) of it.
+
+    As FixMatch cuts: the first pixel is cut off at the border, the last one then lies the whole side further, so that a
+    square at the left or top border keeps its size.
+    """
+    side = image.shape[-1]
+    extent = share * side
+    left, top = (int(max(0.0, at * side - extent / 2)) for at in (right, down))
+    end, bottom = (int(min(side, first + extent)) + 1 for first in (left, top))
+    colour = image.new_tensor(COLOUR if len(image) == 3 else [COLOUR[1]] * len(image))
+    made = image.clone()
+    made[:, top:bottom, left:end] = colour[:, None, None]
+    return made
 
 
 def strong_views(inputs: Tensor, normalisation: Normalisation, seed: int, epoch: int, batch: int) -> Tensor:
-    """The normalised views (B, C, S, S) of one batch after two drawn operations each, normalised again.
+    """The normalised views (B, C, S, S) of one batch after two drawn operations and a cutout each, normalised again.
 
     Pixels are rounded to uint8 first, since half of the operations are defined on bytes. Draws come from the stream
     'strong' keyed by seed, epoch and batch, whatever the views were drawn from.
     """
     mean, std = torch.tensor([normalisation.mean, normalisation.std], device=inputs.device)[..., None, None]
-    pixels = ((inputs.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
-    drawn = words(OPERATIONS * len(inputs), seed, "strong", epoch, batch).reshape(OPERATIONS, len(inputs))
-    names = list(TABLE)
-    for row in drawn:
-        # The top half chooses the operation, the lowest bit its sign.
-        chosen = torch.from_numpy(((row >> 32) * len(names) >> 32).astype("int64")).to(pixels.device)
-        signs = torch.from_numpy((row & 1).astype("int64")).to(pixels.device)
-        for code in torch.unique(2 * chosen + signs).tolist():
-            mine = 2 * chosen + signs == code
-            pixels[mine] = TABLE[names[code // 2]](pixels[mine], 1 - 2 * (code % 2))
-    return normalise(pixels.permute(0, 2, 3, 1), normalisation)
+    pixels = ((inputs.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    draws = uniform(DRAWS * len(pixels), seed, "strong", epoch, batch).reshape(len(pixels), -1)
+    operations, found = list(TABLE.values()), []
+    for pixel_values, row in zip(pixels, draws.tolist(), strict=True):
+        changed = pixel_values.contiguous()
+        for choice, draw in (row[:2], row[2:4]):
+            operation, low, high = operations[int(choice * len(operations))]
+            changed = operation(changed, low + (high - low) * draw)
+        found.append(cutout(changed, CUTOUT * row[4], row[5], row[6]))
+    return normalise(torch.stack(found).permute(0, 2, 3, 1), normalisation)

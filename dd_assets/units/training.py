@@ -36,6 +36,8 @@ def plan(
         parameters={
             "architecture": student,
             "protocol": protocol,
+            # CRLD's strong views were torchvision's RandAugment once; other losses see none and keep their digests.
+            **({"strong_views": "fixmatch"} if protocol.loss == "crld" else {}),
             "normalisation": setting.normalisation,
             "classes": len(setting.classes),
             "channels": setting.channels,

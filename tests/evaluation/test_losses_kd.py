@@ -128,6 +128,9 @@ def test_crld_masks_by_the_teachers_confidence_at_temperature_one() -> None:
     cross = [0.5 * (divergence(row, s_strong, t_weak) + divergence(row, s_weak, t_strong)) for row in (0, 1)]
     within = 2.0 * (divergence(0, s_weak, t_weak) + divergence(0, s_strong, t_strong))
     assert np.allclose(found, [within + cross[0], cross[1]], rtol=1e-4)
+    # At .8 the teacher is sure of the second strong view (.88) and not of the first (.73).
+    surer = crld_rows((s_weak, s_strong), (t_weak, t_strong), 4.0, 2.0, 0.5, (0.9, 0.8))
+    assert np.allclose(surer, [within, cross[1]], rtol=1e-4)
 
 
 def test_a_masked_row_has_no_gradient_but_counts_in_the_mean() -> None:
@@ -184,6 +187,19 @@ def test_rows_of_kl_are_t_squared_times_the_protocols_kl() -> None:
     assert kl_rows(student, teacher, 20.0).mean().item() == pytest.approx(
         400 * soft_kl(student, teacher, 20.0).item(), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("loss", ["dkd", "nkd", "lskd", "crld"])
+def test_logits_in_bfloat16_are_compared_in_float32(loss: str) -> None:
+    student, teacher, target = tensors()
+    rows = {
+        "dkd": lambda s, t: dkd_rows(s, t, target, 3.0, 1.0, 8.0),
+        "nkd": lambda s, t: nkd_rows(s, t, target, 3.0, 1.5),
+        "lskd": lambda s, t: lskd_rows(s, t, 3.0),
+        "crld": lambda s, t: crld_rows((s, s), (t, t.flip(1)), 3.0, 2.0, 0.5, (0.6, 0.6)),
+    }[loss]
+    half = student.bfloat16(), teacher.bfloat16()
+    assert torch.equal(rows(*half), rows(half[0].float(), half[1].float()))
 
 
 def test_other_class_counts_are_refused() -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as tv
 from dd_assets.errors import InputError
 from dd_assets.evaluation.labels import MIX_KINDS, label_geometry, replay_check
 from dd_assets.evaluation.mixing import mixup_shares
-from dd_assets.evaluation.pixel_views import OPERATIONS, ORDERS, drawn_changes, jittered, rand_augment
+from dd_assets.evaluation.pixel_views import OPERATIONS, ORDERS, change, drawn_changes, jittered, rand_augment
 from dd_assets.evaluation.presets import apply
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
@@ -74,6 +74,17 @@ def test_jitter_is_torchvisions_in_every_order(channels: int) -> None:
         for which in order:
             expected = apply_one[which](expected, float(factors[row, which]))
         assert (got[row] - expected).abs().max() < 1e-6
+
+
+def test_jitters_draws_become_factors_around_one() -> None:
+    """Draws 0, 32,768 and 65,535 of 65,536 steps under a jitter of .4: .6, 1 and 1.4, to half a step."""
+    pixels = torch.from_numpy(images(2, 8))
+    got = change(pixels, np.array([[0, 32_768, 65_535, 2], [65_535, 0, 32_768, 4]]), JITTER)
+    factors = torch.tensor([[0.6, 1.0, 1.4], [1.4, 0.6, 1.0]])
+    expected = jittered(pixels.permute(0, 3, 1, 2).float() / 255, factors, torch.tensor([2, 4]))
+    assert got.dtype == torch.float32
+    assert (got - 255 * expected.permute(0, 2, 3, 1)).abs().max() < 0.02
+    assert (got - pixels).abs().max() > 20
 
 
 def test_draws_are_uniform_per_image_and_keyed_by_epoch() -> None:

@@ -59,3 +59,6 @@ def test_noise_is_gaussian_in_normalised_space_and_clamped() -> None:
     assert (images == 255).mean() == pytest.approx(0.0324, abs=0.005)
     # The median is not touched by the clamp.
     assert np.median(images) == pytest.approx(255 * norm.mean[0], abs=1.5)
+    # Half the deviation: Φ(-1.624) = .0522.
+    narrow = noise(request(dataclasses.replace(NOISE, sigma=0.5), 100)).images
+    assert (narrow == 0).mean() == pytest.approx(0.0522, abs=0.005)

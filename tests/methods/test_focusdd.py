@@ -101,6 +101,8 @@ def test_values_spread_over_their_pixels_and_keep_their_sum() -> None:
     torch.testing.assert_close(odd[:, :4, :4], even)
     assert odd[0, 4].tolist() == [0] * 5
     assert odd.sum() == 15
+    # Each side has its own margin.
+    assert spread(values, (3, 2), 7, 5).shape == (1, 7, 5)
     # Padded input: patches reach beyond the image.
     assert spread(values, (2, 2), 3, 3)[0, :, 2].tolist() == [0.5, 0.5, 2]
 

@@ -18,6 +18,8 @@ def test_padding_is_centred_zeros() -> None:
     padded = centre_pad(torch.ones(1, 1, 2, 2), 5)[0, 0]
     assert padded.sum() == 4
     assert padded[1:3, 1:3].sum() == 4  # the odd pixel goes to the bottom and right
+    # Each side has its own margin.
+    assert centre_pad(torch.ones(1, 1, 2, 4), 6)[0, 0, 2:4, 1:5].sum() == 8
 
 
 def test_scores_see_padded_patches_not_enlarged_ones() -> None:

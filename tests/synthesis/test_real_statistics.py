@@ -122,6 +122,9 @@ def test_large_images_are_cropped_and_resized() -> None:
     # Crops of between a tenth and all of the area show less than the whole ramp, each its own part.
     assert (spans < 14.9).any()
     assert len({round(float(span), 3) for span in spans}) > 4
+    # White stays white in network input, whose unit is a grey level here.
+    _measure(model, np.full_like(ramp, 255), np.arange(8) % 2, batch=8, crop_scale_min=0.1)
+    assert seen[-1].flatten().numpy() == pytest.approx(255.0)
 
 
 def test_measuring_leaves_the_network_as_it_was_and_refuses_what_cannot_be() -> None:

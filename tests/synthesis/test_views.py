@@ -77,6 +77,9 @@ def test_a_crop_that_never_fits_becomes_the_central_one() -> None:
     assert crop_box(32, 32, (1.0, 1.0), (3 / 4, 4 / 3), worst) == (0, 0, 32, 32)
     # A 32 x 64 image is cut to ratio 1 in the middle.
     assert crop_box(32, 64, (1.0, 1.0), (1.0, 1.0), worst) == (0, 16, 32, 32)
+    # Twice the area never fits: 4/3 of the height of a wide image, of a tall one 4/3 of the width.
+    assert crop_box(30, 64, (2.0, 2.0), (3 / 4, 4 / 3), worst) == (0, 12, 30, 40)
+    assert crop_box(64, 30, (2.0, 2.0), (3 / 4, 4 / 3), worst) == (12, 0, 40, 30)
 
 
 def test_downsampling_is_antialiased() -> None:
