@@ -105,7 +105,8 @@ _CIFAR_LEFT_OUT = f"{_CIFAR_CROPS}, weight decay on batch norm and biases too"
 # zeyuanyin/tiny-imagenet 275c667, script/train_kd.sh and classification/train_kd.py; DWA: scripts/run_tiny.sh.
 _SRE2L_TINY = {**_squared(0.2, 1e-4), "epochs": 100, "batch": 256, "views": {**CROP_08, "cutmix_alpha": 0.0}}
 _CDA_TINY = {**_SRE2L_TINY, "views": CROP_08}
-_DWA_TINY = {**_CDA_TINY, "epochs": 200, "batch": 64}
+# DWA's script names no temperature; validation_tiny.py's own is 1.
+_DWA_TINY = {**_CDA_TINY, **_squared(0.2, 1e-4, 1.0), "epochs": 200, "batch": 64}
 _WARM_UP = "Tiny-ImageNet: five epochs of warm-up"
 _RDED = {**_STATED, "batch": 100, "zeta": 2.0, "epochs": 300}
 _RDED_LOOP = {**_RDED, "rates": "rded", "batch_norm_updates": 2}
@@ -139,7 +140,10 @@ _CVDD_TABLE: dict[str, Any] = {
     },
     "datasets": (*_FOUR, "imagenette"),
 }
-_CVDD_LEFT_OUT = "zetas and rates are its ResNet-18's, for every student"
+_CVDD_LEFT_OUT = (
+    "zetas and rates are its ResNet-18's, for every student; scripts of a later commit label ImageNet-1K at IPC 10 and"
+    " CIFAR-10 at IPC 1 by one ResNet-18"
+)
 _INSTANCE_HARD = {
     "label": "hard",
     "optimiser": "sgd",
@@ -148,11 +152,16 @@ _INSTANCE_HARD = {
     "schedule": "multistep",
     "batch_rule": "stated",
     "batch": 64,
-    "views": {**CROP_08, "jitter": 0.4},
+    "views": {"shuffle_factor": 1, "crop_scale_min": 0.5, "jitter": 0.4},
 }
+_ADAMW_HARD = {**_INSTANCE_HARD, "optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01}
+_SGD_1 = {"optimiser": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
 _HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (MORE, 1000)))
 _HARD_SETS = ("imagenette", "imagewoof", "imageidc")
-_HARD_LEFT_OUT = "PCA lighting; a second set of classes has two thirds of the epochs"
+_HARD_LEFT_OUT = (
+    "PCA lighting; jitter that is not clamped between its steps; a second set of classes has two thirds of the epochs"
+)
+_HALVES = "the student's batch norm sees halves of a batch"
 _RAND_FIRST = "RandAugment comes before the crop, here after crop and flip"
 
 _OWN = (
@@ -160,7 +169,7 @@ _OWN = (
         "sre2l",
         "VILA-Lab/SRe2L 8d00cba, validate/train_FKD.py and *small_dataset; RD3 Table 10",
         _BATCH_1024,
-        f"{_CIFAR_LEFT_OUT}; CIFAR-10: CIFAR-100's, which alone is coded; {_WARM_UP}",
+        f"{_CIFAR_LEFT_OUT}; CIFAR-10: CIFAR-100's, which alone is coded; {_WARM_UP}; ImageNet-1K: {_HALVES}",
         by_data={**_SRE2L_CIFAR, "tiny_imagenet": _SRE2L_TINY},
         datasets=_FOUR,
     ),
@@ -187,24 +196,23 @@ _OWN = (
         by_data={**_SRE2L_CIFAR, "tiny_imagenet": _DWA_TINY},
         datasets=_FOUR,
     ),
-    _paper("d4m", "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10", _BATCH_1024, datasets=("imagenet1k",)),
+    _paper(
+        "d4m",
+        "suduo94/D4M da35d10 follows SRe2L's validate; RD3 Table 10",
+        _BATCH_1024,
+        _HALVES,
+        datasets=("imagenet1k",),
+    ),
     _paper(
         "gvbsm",
         "shaoshitong/G_VBSM_Dataset_Condensation 1ed80b0, train/train.sh; RD3 Table 10",
         {**_BATCH_1024, **_HYBRID, "label_mix": "frobenius", "loss": "mse_gt", "gamma": 0.1},
-        "its four labellers by name: the whole committee labels here; CIFAR-100's ConvNet is trained by SGD .1;"
-        " Tiny-ImageNet: batches in two halves for the student's batch norm, no weight decay on it and biases",
+        "its four labellers by name: the whole committee labels here; ImageNet-1K and Tiny-ImageNet:"
+        f" {_HALVES}; CIFAR-100 and Tiny-ImageNet: no weight decay on batch norm and biases",
         by_data={
-            "cifar10": {"epochs": 1000, "batch": 100, "gamma": 0.15, "label_mix": "mean"},
-            "cifar100": {"epochs": 1000, "batch": 64, "gamma": 0.15, "label_mix": "mean"},
-            "tiny_imagenet": {
-                "epochs": 100,
-                "batch": 100,
-                "label_mix": "mean",
-                "optimiser": "sgd",
-                "learning_rate": 0.1,
-                "weight_decay": 5e-4,
-            },
+            "cifar10": {"epochs": 1000, "batch": 100, "gamma": 0.15, "label_mix": "mean", "weight_decay": 0.0},
+            "cifar100": {"epochs": 1000, "batch": 64, "gamma": 0.15, "label_mix": "mean", **_SGD_1},
+            "tiny_imagenet": {"epochs": 100, "batch": 100, "label_mix": "mean", **_SGD_1},
         },
         datasets=_FOUR,
     ),
@@ -220,9 +228,10 @@ _OWN = (
             "ema": 0.99,
             "views": _EDC_CROP,
         },
-        "its four labellers by name: the whole committee labels here; its RandAugment's numbers are torchvision's"
-        f" defaults, 2 operations of magnitude 9; {_RAND_FIRST}; its scripts train CIFAR-100 and"
-        " Tiny-ImageNet by SGD .1",
+        "its labellers by name (four; eight on CIFAR-10, five on CIFAR-100 and Tiny-ImageNet): the whole committee"
+        " labels here; its RandAugment's numbers are torchvision's defaults, 2 operations of magnitude 9;"
+        f" {_RAND_FIRST}; CIFAR-100 and Tiny-ImageNet: momentum .9 (its Tiny-ImageNet's is .875) and no weight decay"
+        " on batch norm and biases; ImageNet-1K: a slip in its script makes the rate a line from 1 to 1/2",
         by_data={
             "cifar10": {
                 "epochs": 1000,
@@ -232,8 +241,8 @@ _OWN = (
                 "decay": 0.5,
                 "views": {**CROP_08, **_RAND_9},
             },
-            "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2", "views": {**_EDC_CROP, **_RAND_9}},
-            "tiny_imagenet": {"views": {**_EDC_CROP, **_RAND_9}},
+            "cifar100": {"epochs": 1000, "batch": 50, "schedule": "cos2", "views": {**_EDC_CROP, **_RAND_9}, **_SGD_1},
+            "tiny_imagenet": {"views": {**_EDC_CROP, **_RAND_9}, **_SGD_1},
         },
         by_both={"tiny_imagenet": ((1, {"epochs": 1000}),)},
         datasets=_FOUR,
@@ -253,7 +262,7 @@ _OWN = (
         {**_RDED_LOOP, "views": {"shuffle_factor": 1, "crop_scale_min": 0.25, **_RAND_6}},
         "its RandAugment is timm's rand-m6-n2-mstd1.0 (other operations and scales, magnitudes that vary), here"
         f" torchvision's with magnitude 6 of 30; {_RAND_FIRST};"
-        " its best is that of every tenth epoch of all, here of the window's",
+        " its best is that of every tenth epoch of all, here of the window's; ResNet-101 has half the batch",
         by_ipc=_rded_batches(20, 2),
         by_data={"tiny_imagenet": {"batch": 100}},
         by_both=dict.fromkeys(TEN_CLASSES, _rded_batches(20, 1)),
@@ -262,11 +271,11 @@ _OWN = (
     _paper("cvdd", "Jiacheng8/CV-DD 24097e9, validate and its table of eta", _CVDD, _CVDD_LEFT_OUT, **_CVDD_TABLE),
     _paper(
         "prism",
-        "its paper's appendix: batch 50 accumulated twice, zeta 2.5, labels as G-VBSM's",
+        "Brian-Moser/prism 6cdc099, validate/train_FKD_10_r18.sh and relabel: batch 50, zeta 2.5, labels as G-VBSM's",
         {
             **_BATCH_1024,
             **_HYBRID,
-            "batch": 100,
+            "batch": 50,
             "zeta": 2.5,
             "schedule": "cos2",
             "label_mix": "frobenius",
@@ -274,6 +283,7 @@ _OWN = (
             "gamma": 0.1,
             "views": {"shuffle_factor": 1, "crop_scale_min": 0.25},
         },
+        _HALVES,
         datasets=("imagenet1k",),
     ),
     _paper(
@@ -303,14 +313,15 @@ _KD_IMAGENET: dict[str, Changes] = {
 _KD_CE = {"dkd": 1.0, "nkd": 1.0, "lskd": 1.0, "crld": 2.0}
 _KD_CIFAR: dict[str, Changes] = {
     "dkd": {"temperature": 4.0, "dkd_beta": 8.0, "dkd_warmup": 20},
+    "nkd": {"temperature": 3.0, "nkd_gamma": 3.5},
     "crld": {"temperature": 4.0},
 }
 _KD_CIFAR_CE = {"lskd": 0.1, "crld": 1.0}
 _KD_SOURCE = {
     "dkd": "mdistiller a08d46f, engine/cfg.py",
-    "nkd": "yzd-v/cls_KD 1e5d48f, losses/nkd.py",
+    "nkd": "yzd-v/cls_KD 1e5d48f, losses/nkd.py and configs/distillers",
     "lskd": "sunshangquan/logit-standardization-KD f6e5aa5, tools/train.py",
-    "crld": "haiduo/DeepKD afb5964, configs/imagenet/r34_r18/deepkd_crld.yaml",
+    "crld": "haiduo/DeepKD afb5964, configs/imagenet/r34_r18/deepkd_crld.yaml (tuned for DeepKD's terms beside CRLD's)",
 }
 _SMALL = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 """Datasets whose images are CIFAR's size or smaller: they take the papers' values for CIFAR."""
@@ -341,12 +352,12 @@ PRESETS: dict[str, Preset] = {
         *_OWN,
         Preset(
             name="igd_hard",
-            changes=_INSTANCE_HARD,
+            changes=_ADAMW_HARD,
             whole=True,
             by_ipc=_HARD_EPOCHS,
-            source="vimar-gu/MinimaxDiffusion, train.py, which IGD and DAP share; students convnet6_w128_in,"
-            " resnetap10_in and resnet18_in",
-            left_out=_HARD_LEFT_OUT,
+            source="mchen725/DD_IGD 912e868, train.py: Minimax's (paper:minimax) with AdamW; students"
+            " convnet6_w128_in, resnetap10_in and resnet18_in",
+            left_out=f"{_HARD_LEFT_OUT}; weight decay on batch norm and biases too; it reports each seed's best epoch",
         ),
         Preset(
             name="dc_bench",
@@ -360,7 +371,7 @@ PRESETS: dict[str, Preset] = {
             },
             whole=True,
             source="dc_benchmark 2a57711, without augmentation; hard labels, five runs, last epoch",
-            left_out="its optimiser starts anew with the second rate, one epoch later",
+            left_out="its optimiser starts anew with the second rate, two epochs later, and trains one epoch more",
         ),
         *(_kd(loss, own) for own in (False, True) for loss in _KD_IMAGENET),
     )

@@ -40,9 +40,12 @@ _LARGE = SurrogateRecipe(
     epochs=50,
     batch=64,
     learning_rate=0.01,
+    schedule="constant",
     pad_crop=8,
-    source="mchen725/DD_IGD 912e868: ConvNet-6 with instance norm, 50 epochs without mixing (train_ckpt.sh), SGD .01 of"
-    " its train.py, threshold .7 (test_ckpts_grad_sim.py), 200 images per class (sample_mp.sh); padded crops",
+    source="mchen725/DD_IGD 912e868: ConvNet-6 with instance norm, 50 epochs without mixing (train_ckpt.sh), SGD at a"
+    " constant .01 (train_ckpts.py; above 100 classes argument.py has .1, 1e-4 and 128), threshold .7"
+    " (test_ckpts_grad_sim.py), 200 images per class (sample_mp.sh); padded crops. Its trajectory begins with the"
+    " untrained network, here with the first epoch's end",
 )
 
 SURROGATES: Mapping[str, SurrogateRecipe] = {

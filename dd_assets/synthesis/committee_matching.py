@@ -29,6 +29,8 @@ from dd_assets.synthesis.recover import Moment
 
 EmaInit = Literal["first", "zero"]
 ClassVariance = Literal["per_image", "pooled"]
+PatchClasses = Literal["named", "swapped"]
+SWAPPED = {"patch_mean": "patch_var", "patch_var": "patch_mean"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class Matching:
     """Share of the distance to the statistics of the batch's classes; the rest is to those of the whole set."""
     class_variance: ClassVariance = "per_image"
     """A class's variance: the mean of its images' own, or that of all its pixels together."""
+    patch_classes: PatchClasses = "named"
+    """swapped: a class's patch means and variances each stand for the other."""
 
 
 def segment_norms(values: Float[Tensor, " k"], lengths: Int[Tensor, " parts"]) -> Float[Tensor, " parts"]:
@@ -98,7 +102,8 @@ class _Member:
         parts = []
         for name, layer in self.observer.layers.items():
             for moment in moments_of(layer):
-                value = self.statistics[f"{name}/class_{moment}"][labels]
+                swapped = self.matching.patch_classes == "swapped"
+                value = self.statistics[f"{name}/class_{SWAPPED.get(moment, moment) if swapped else moment}"][labels]
                 if moment.endswith("var") and self.matching.class_variance == "pooled":
                     value = value + self.statistics[f"{name}/class_{moment.removesuffix('var')}spread"][labels]
                 parts.append(value.mean(axis=0))

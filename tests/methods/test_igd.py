@@ -266,8 +266,9 @@ def test_curves_tell_the_objectives() -> None:
 def test_published_steps_are_the_originals_on_its_latents() -> None:
     published = method("igd").recipe_for("imagenet1k").parameters
     numbers = 4 * 32 * 32
-    # k of the noise's root mean square is k / sqrt(d) of its length; γ ∇cos is γ / d of x's length at right angles.
-    assert published.influence * numbers**0.5 == pytest.approx(5)
+    # gaussian_diffusion.py: k .0015 RMS(ε) / RMS(g) sqrt(1 - ᾱ) g, which is .0015 k of the noise's length;
+    # γ ∇cos is γ / d of x's length at right angles.
+    assert published.influence == pytest.approx(0.0015 * 5)
     assert published.deviation * numbers == pytest.approx(120)
     assert (published.memory, published.guidance_scale, published.sampler) == (64, 4.0, "ddpm")
 

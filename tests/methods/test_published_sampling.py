@@ -6,6 +6,8 @@ Belongs here: their recipes against the numbers of the generation reference. Doe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dd_assets.diffusion.refinement import WORST
@@ -28,7 +30,8 @@ def test_bo_repulsions_strengths_are_levels_of_stable_diffusion() -> None:
     assert left == [20, 32, 45]
     for level, steps in ((published.search_levels[0], 20), (published.search_levels[2], 45)):
         assert level == pytest.approx(stable.level(50 - steps), abs=5e-5)
-    assert published.search_scales == (3.0, 5.5, 8.0)
+    # 3 to 8 times the difference beside the conditional answer: 4 to 9 in the form that 1 leaves alone.
+    assert published.search_scales == (4.0, 6.5, 9.0)
     # λ .3 while σ is above 1.
     assert (published.repulsion, published.repulsion_until) == (0.3, 0.5)
     assert ((1 - stable.alpha_bars[-1]) / stable.alpha_bars[-1]) ** 0.5 == pytest.approx(SIGMA_LIMIT, abs=0.05)
@@ -45,10 +48,9 @@ def test_d3hr_starts_at_step_31_of_50() -> None:
         "gaussian",
         50,
     )
-    # Spaced index 31 of 50 from 0 to 999 is t = 632.
-    assert round(31 * 999 / 49) == 632
-    assert published.start_level == pytest.approx(linear.alpha_bars[632], abs=5e-5)
-    assert published.start_level == 0.0172
+    # group_sampling.py's statistics 6, of loop index 24 + 6, whose latents lie at t = 30 · 20.
+    assert published.start_level == pytest.approx(linear.alpha_bars[600], abs=5e-5)
+    assert published.start_level == 0.0256
     # DiT's own scale; the best of many groups.
     assert published.guidance_scale == 4.0
     assert published.groups == 1000
@@ -60,12 +62,13 @@ def test_cao2_keeps_one_of_four_and_refines_a_hundred_steps() -> None:
     easy, hard = (chosen.recipe_for(data).parameters for data in ("imagenette", "imagewoof"))
     for published in (easy, hard):
         assert (published.generator, published.condition, published.start) == ("pretrained", "class", "noise")
-        assert (published.guidance_scale, published.candidates) == (2.7, 4)
+        assert (published.guidance_scale, published.sampler) == (2.7, "ddpm")
         assert (published.refine, published.refine_rate) == (100, 6e-4)
     assert WORST == 10
-    # Easy classes: the surest, refined under their label; hard ones: the least sure, under none.
-    assert (easy.keep, easy.refine_condition) == ("confident", "class")
-    assert (hard.keep, hard.refine_condition) == ("uncertain", "null")
+    # sample_woof.py: two candidates, refined under no class; sample_imagenet.py: four. The surest are kept.
+    assert (easy.keep, easy.refine_condition, easy.candidates) == ("confident", "class", 4)
+    assert (hard.keep, hard.refine_condition, hard.candidates) == ("confident", "null", 2)
+    assert chosen.recipe_for("imagenet1k").parameters == replace(hard, candidates=4)
     # Spaced indices up to 11 of 50, as timesteps of the schedule.
     linear = _schedule(DIT)
     assert 49 - linear.within(easy.refine_from, 1.0)[0] == 11

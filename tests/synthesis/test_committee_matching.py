@@ -150,6 +150,18 @@ def test_the_class_variance_is_per_image_or_pooled() -> None:
     assert abs(found["pooled"] - found["per_image"]) > 1e-3
 
 
+def test_patch_statistics_of_classes_may_be_swapped_as_released() -> None:
+    """Half of the distance alone: the convolution's patch means against variances, all other moments as named."""
+    matching = dataclasses.replace(PLAIN, ema_init="first", class_weight=1.0)
+    now, of_classes = example.of_batch(X[0]), example.of_classes(example.real(), images().labels, BATCH.labels)
+    swapped = [list(layer) for layer in of_classes]
+    swapped[1][2], swapped[1][3] = swapped[1][3], swapped[1][2]
+    for kind, target in (("named", of_classes), ("swapped", swapped)):
+        found = float(_visit(_matcher(dataclasses.replace(matching, patch_classes=kind)), X[0]))
+        assert found == pytest.approx(example.distance(now, target), rel=1e-5), kind
+    assert abs(example.distance(now, swapped) - example.distance(now, of_classes)) > 1e-2
+
+
 def test_dropped_convolutions_neither_count_nor_move_their_average() -> None:
     always = _matcher(dataclasses.replace(PLAIN, ema_init="first", drop=1.0))
     now, target = example.of_batch(X[0]), _target()

@@ -3,9 +3,14 @@
 Paper: the one that joins Bayesian optimisation and repulsion, AAAI 2026. Original code: sb3991/adaptive-diffusion-dd
 b676742, synthesize/LocalStableDiffusion.py.
 Differs: a grid of nine pairs takes the place of the Gaussian process's twenty; noise strengths are the signal levels
-that they mean on Stable Diffusion's schedule; one search per class (per part of it where IPC is above `batch`); this
-project's generators, teachers and protocol.
-Checked against: repulsion the code, search the project's description (generation reference §10).
+that they mean on Stable Diffusion's schedule; one search per class (per part of it where IPC is above `batch`; the
+code: per four images). The code's search (synthesize/main_GUIDE.py) compares the teacher's mean confidence in the class
+at temperature 20, generated less real, on samples of 10 steps with repulsion; here it is the KL of the project's
+description, on half the steps without. After the search the code diffuses some 300 to 600 images per class, and RDED
+chooses crops of them (synthesize/main_2.py): its published figures are of such mosaics, which this method does not
+make. It samples with DPM-Solver under captions and the negative prompt "cartoon, anime, painting"; here DDIM under
+class names. This project's generators, teachers and protocol.
+Checked against: repulsion the code; of the search and what follows it was read what it does, see above.
 Expected: in each recipe, in the paper's own protocol (its code trains for 500 epochs). Hardware and time: 2.7 s per
 image, .7 of them the search (AAAI26 Table 5); digits in the recipe.
 
@@ -39,10 +44,10 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     return sampling_reason(parameters)
 
 
-PUBLISHED = Parameters(generator="pretrained", condition="text")
+PUBLISHED = Parameters(generator="pretrained", condition="text", search_scales=(4.0, 6.5, 9.0))
 _SOURCE = (
-    "generation reference §10: guidance 3 to 8, strength .4 to .9, λ .3, half the steps in the search; the nine pairs"
-    " of the grid are ours; with a DiT folder set condition: class"
+    "guidance 4 to 9 (3 to 8 in the code, which adds the difference to the conditional answer), strength .4 to .9, λ"
+    " .3; the nine pairs of the grid and half the steps in the search are ours; with a DiT folder set condition: class"
 )
 _SMALL = replace(PUBLISHED, generator="small", condition="class", search_scales=(1.0, 1.5, 2.5))
 _OWN = "own: the paper's strengths and λ with three guidance scales for the small generator; not tuned"
@@ -68,7 +73,8 @@ METHOD = Method(
     paper="The paper that joins Bayesian optimisation and repulsion in Stable Diffusion. AAAI 2026",
     code="sb3991/adaptive-diffusion-dd b676742",
     differs=(
-        "A grid in place of the Gaussian process; strengths are signal levels; this project's generators, teachers and "
+        "A grid in place of the Gaussian process, by KL in place of confidence; strengths are signal levels; no RDED "
+        "mosaics of the diffused images, which the published figures are of; this project's generators, teachers and "
         "protocol."
     ),
     fidelity="text",

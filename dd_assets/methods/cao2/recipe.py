@@ -1,10 +1,16 @@
 """CaO2: several samples per image, of which the teacher keeps some, refined under their condition.
 
-Paper: "CaO2", ICCV 2025. Original code: hatchetProject/CaO2 6381e50, sample_imagenet.py, sample_nette.py.
+Paper: "CaO2", ICCV 2025. Original code: hatchetProject/CaO2 6381e50 and 1fca022, sample_imagenet.py, sample_woof.py,
+sample_nette.py.
 Differs: the timesteps of the refinement are those of the schedule (the original hands spaced indices on as if they were
 timesteps), labels are never dropped in it (the original leaves training mode on), the teacher sees normalised images
-(the original's sees [-1, 1]); this project's generators, teachers and protocol.
-Checked against: the project's description of paper and code (generation reference §10), not the code itself.
+(the original's sees [-1, 1]) and is the setting's (the original's is torchvision's of ImageNet-1K, for ten classes
+too); images it names wrongly fill up by their own class's probability (the original: by the greatest); this project's
+generators, teachers and protocol.
+Checked against: the project's description (generation reference §10) and those three files. They keep the surest of the
+correct samples everywhere; a comment of sample_woof.py has the least sure at IPC 50, which a recipe cannot state per
+IPC: `keep: uncertain`. For ImageNette the file neither chooses nor refines (one candidate, no iterations), although the
+paper does; the recipe follows the paper.
 Expected: in each recipe, in the papers' own protocols. Hardware and time: digits in the recipe.
 
 Belongs here: this text, the parameters and their sources. Does not belong: the sampling (diffusion/).
@@ -34,15 +40,15 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     return sampling_reason(parameters)
 
 
-EASY = Parameters(generator="pretrained")
-HARD = replace(EASY, keep="uncertain", refine_condition="null")
+EASY = Parameters(generator="pretrained", sampler="ddpm")
+HARD = replace(EASY, refine_condition="null")
 _SOURCE = (
     "generation reference §10: guidance 2.7, 2 to 4 candidates, 100 Adam steps at 6e-4, squared error + 10 times the"
-    " largest; 50 steps of DiT-XL/2-256"
+    " largest; 50 DDPM steps of DiT-XL/2-256"
 )
-_EASY = f"{_SOURCE}; the surest are kept and refined under their class, as where classes are easy or images few"
-_HARD = f"{_SOURCE}; the least sure are kept and refined under no class, as where classes are hard and images many"
-_SMALL = replace(EASY, generator="small", guidance_scale=1.5)
+_EASY = f"{_SOURCE}; the surest are kept and refined under their class"
+_HARD = f"{_SOURCE}; the surest are kept and refined under no class (sample_imagenet.py, sample_woof.py)"
+_SMALL = Parameters(guidance_scale=1.5)
 _OWN = "own: the paper's values with the small generator's guidance scale; not tuned"
 
 
@@ -90,8 +96,8 @@ METHOD = Method(
             parameters=EASY, source=_EASY, expected="AAAI26 Table 2, ResNet-18, soft labels, IPC 10/50: 65.0/84.5"
         ),
         "imagewoof": Recipe(
-            parameters=HARD,
-            source=_HARD,
+            parameters=replace(HARD, candidates=2),
+            source=f"{_HARD}, of two candidates; at IPC 50 the least sure",
             expected="ResNet-18, soft labels, IPC 10: 45.6 (38.7 plain, 42.3 chosen, 41.8 refined); IPC 50: 68.9",
         ),
         "imagenet1k": Recipe(

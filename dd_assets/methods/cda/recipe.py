@@ -46,8 +46,9 @@ _LARGE = Parameters()
 _LARGE_SOURCE = "CDA/recover_cda_in1k.py and its script: cosine, milestone 1"
 _CIFAR = Parameters(iterations=1000, jitter=4)
 _CIFAR_SOURCE = (
-    "own: no CIFAR code exists; SRe2L's CIFAR-100 iterations, rates and jitter (*small_dataset/recover_cifar.sh) with "
-    "the crop and flip that the curriculum needs"
+    "own: no script of its own for CIFAR (DELT's recover.py has its loop at 32 px, without jitter; its published calls"
+    " at 64 and 224 px take 4,000 iterations); SRe2L's CIFAR-100 iterations, rates and jitter"
+    " (*small_dataset/recover_cifar.sh) with the crop and flip that the curriculum needs"
 )
 _SMALL = Parameters(iterations=1000, hflip=False, jitter=2)
 _COST = "one RTX 4090: 2.1 s per image at 224 px with ResNet-18"

@@ -2,9 +2,13 @@
 
 Paper: "D3HR", ICML 2025. Original code: lin-zhao-resoLve/D3HR 8ba351d, generation/.
 Differs: the group of draws is chosen by mean and deviation alone (paper and code give the skewness different weights
-and draw different numbers of groups); inversion is under the class without guidance; the step 31 of 50 is stored as the
-signal level it means on DiT's schedule; this project's generators, teachers and protocol.
-Checked against: the project's description of paper and code (generation reference §10), not the code itself.
+and draw different numbers of groups; the code draws 10^8 per class), in units of each number's deviation (the code's
+norms are of the latents themselves, so that wide ones count more); inversion is under the class without guidance (the
+code's has 4); the step, the 31st of 50 (loop index 30, t = 600), is stored as the signal level that it has on DiT's
+schedule. The code begins to sample at t = 620, one step off its own statistics; here both are one level. This project's
+generators, teachers and protocol.
+Checked against: the project's description (generation reference §10), and dit_inversion_save_statistic.py and
+group_sampling.py at 7eb979f.
 Expected: in each recipe, in the paper's own protocol. Hardware and time: digits in the recipe.
 
 Belongs here: this text, the parameters and their sources. Does not belong: the sampling (diffusion/).
@@ -25,7 +29,7 @@ class Parameters(Sampling):
 
     guidance_scale: float = 4.0
     start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "gaussian"
-    start_level: float = 0.0172
+    start_level: float = 0.0256
     groups: int = 1000
 
 
@@ -36,11 +40,14 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
 
 PUBLISHED = Parameters(generator="pretrained")
 _SOURCE = (
-    "generation reference §10: step 31 of 50 (ᾱ .0172), a diagonal normal distribution per class; 1,000 groups and"
-    " guidance 4, DiT's, are ours"
+    "group_sampling.py: the 31st step of 50 (t = 600, ᾱ .0256), a diagonal normal distribution per class, guidance 4;"
+    " 1,000 groups are ours"
 )
-_SMALL = replace(PUBLISHED, generator="small", guidance_scale=1.5)
-_OWN = "own: the paper's step with the small generator's guidance scale; not tuned"
+_SMALL = replace(PUBLISHED, generator="small", guidance_scale=1.5, start_level=0.0172)
+_OWN = (
+    "own: one step noisier than the paper's (which was first read as ᾱ .0172; what was measured has it), with the small"
+    " generator's guidance scale; not tuned"
+)
 
 
 _UNSEEN = "; the paper does not use this dataset"

@@ -2,10 +2,12 @@
 
 Paper: Du, Zhang, Hu, Huang, Zhou, "Diversity-Driven Synthesis: Enhancing Dataset Distillation through Directed Weight
 Adjustment", NeurIPS 2024, arXiv 2409.17612. Original code: AngusDujw/Diversity-Driven-Synthesis c5b125f.
-Differs: images to begin with are drawn with a seed (the original takes the first files of an unsorted listing); every
-batch gets weights of its own, as the paper says, while the released code lets the adjustment accumulate over the
-batches of an IPC index (`compat`); its first step of a later batch moreover adds a stale gradient of all iterations
-before, which is reproduced by neither. Lossless images, in-house teachers, RD3 evaluation.
+Differs: images to begin with are drawn with a seed (the original takes the first files of an unsorted listing, for
+CIFAR a random choice); every batch gets weights of its own, as the paper says, while the released code lets the
+adjustment accumulate over the batches of an IPC index (`compat`); its first step of a later batch moreover adds a stale
+gradient of all iterations before, which is reproduced by neither, nor the gradients that the passes of the adjustment
+leave in the images before the first step. For CIFAR-10 its images are clipped and written with another std than its
+teacher was trained with, here with one. Lossless images, in-house teachers, RD3 evaluation.
 Expected: own protocol, ResNet-18: CIFAR-10 IPC 10/50 32.6/53.1, CIFAR-100 39.6/60.9, Tiny-ImageNet 50/100 52.8/56.0,
 ImageNet-1K 10/50/100 37.9/55.2/59.2. RD3 Table 1 in each recipe. Hardware and time: not stated; about half of SRe2L's
 2.1 s per 224 px image on one RTX 4090, with 2,000 iterations instead of 4,000 (computed).

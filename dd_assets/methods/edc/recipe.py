@@ -9,7 +9,8 @@ moving averages begin with their first value and anew for each batch (as release
 `ema_reset` false; the paper does not say), which matters in short recoveries: of eight networks that take 75 turns each
 is seen nine or ten times, and an average from 0 holds a fifth of its mass after the first. Class statistics are the
 released ones, an image's own variance averaged over the class (`class_variance` pooled adds the spread between images);
-by patch, the released files hold mean and variance under each other's names, which is mended here.
+by patch, the released files hold mean and variance under each other's names, which is mended here (`patch_classes`
+swapped: as released).
 Differs: besides, image k of a class begins as image k of `init` (the original draws with replacement, and mirrors);
 CIFAR and Tiny-ImageNet begin with `random` as their real images; a batch lies on one device; lossless, seeded,
 committees trained here; labels and evaluation follow RD3.
@@ -25,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.gvbsm.recipe import DIGITS_POOL, SHORT_POOL, SMALL_POOL
 from dd_assets.methods.sre2l.recipe import jitter_reason
@@ -52,6 +54,8 @@ class Parameters(UnderNetworks):
     """The paper's α: share of the distance to the class statistics, the rest is to those of the whole set."""
     class_variance: Literal["per_image", "pooled"] = "per_image"
     """A class's variance: the mean of its images' own (as released), or that of all its pixels together."""
+    patch_classes: Literal["named", "swapped"] = later("named")
+    """swapped: as released, a class's patch means are matched against its patch variances and the other way round."""
     flatness: Literal["paper", "code", "off"] = "paper"
     """off: as the scripts run it; code: as the small branches compute it behind their flag."""
     flatness_weight: float = 0.25
@@ -74,6 +78,8 @@ class Parameters(UnderNetworks):
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     """The reason why these parameters make no sense for the images, or None."""
+    if parameters.patch_classes == "swapped" and parameters.class_variance == "pooled":
+        return "patch_classes swapped is the released code's, whose class_variance is per_image"
     if not 1 <= parameters.patch_shuffle <= facts.size:
         return f"patch_shuffle {parameters.patch_shuffle}; 1 to {facts.size} strips are possible"
     return jitter_reason(parameters.jitter, facts.size)

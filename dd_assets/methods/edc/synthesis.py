@@ -108,6 +108,7 @@ def _matching(parameters: Parameters) -> Matching:
         ema_reset=parameters.ema_reset,
         class_weight=parameters.class_weight,
         class_variance=parameters.class_variance,
+        patch_classes=parameters.patch_classes,
     )
 
 

@@ -1,16 +1,19 @@
 """IGD: influence-guided diffusion; samples that teach a classifier what its class would.
 
 Paper: Chen, Du, Huang, Yin, Zhang, Wang: "Influence-Guided Diffusion for Dataset Distillation", ICLR 2025. Original
-code: mchen725/DD_IGD 912e868, sample.py, sample_mp.sh, test_ckpts_grad_sim.py; its sampler was not at hand.
-Differs: the guided step is k sqrt(1 - ᾱ) of the noise's root mean square, per row, and k = 5 on DiT's 4,096 numbers is
-stored as a share of the noise's length, 5 / 64; read as its length, fifteen steps of five lengths each would leave
-nothing of the noise. Likewise γ = 120 is stored as 120 / 4096, the step in lengths of x_t. The window (spaced index 30
-to 45) is stored as signal levels. One image of every class at a time, not one image: a class still sees all its
-earlier ones. The checkpoints are chosen while the surrogate trains, on the images whose gradients are then stored;
-the surrogate sees the setting's normalisation and padded crops; class gradients are means over images, not over chunks.
-The slope goes through the denoiser (through_denoiser), as the formula's derivative in z_t says.
-Expected: own protocols in each recipe; RD3 has no figures. Hardware and time: 8.2 s per 256 px image on an RTX 4090,
-24 GB; digits in docs/generators.md.
+code: mchen725/DD_IGD 912e868, sample.py, sample_mp.sh, test_ckpts_grad_sim.py; its sampler,
+diffusion/gaussian_diffusion.py, in two copies that agree (Lokshaw-Chau/MinimaxDiffusion 3a9bbbd, miaostudy/RAE-IGD
+bfd8fed).
+Differs: the guided step is .0015 k sqrt(1 - ᾱ) of the noise's root mean square, which is as much of its length: k = 5
+is stored as .0075. (Until the sampler was found, the .0015 was missing and 5 / 64 stood for it.) γ = 120 is stored as
+120 / 4096, the step in lengths of x_t. The window (spaced index 30 to 45) is stored as signal levels. The copies add up
+the losses of both halves of guidance, whose second is a trajectory of its own; here there is one image. One image of
+every class at a time, not one image: a class still sees all its earlier ones. The checkpoints are chosen while the
+surrogate trains, on the images whose gradients are then stored; the surrogate sees the setting's normalisation and
+padded crops; class gradients are means over images, not over chunks. The slope goes through the denoiser
+(through_denoiser), as the formula's derivative in z_t says.
+Expected: own protocols in each recipe; RD3 has no figures. Hardware and time: 8.2 s per 256 px image on an RTX 4090, 24
+GB; digits in docs/generators.md.
 
 Belongs here: this text, the parameters and their sources. Does not belong: the surrogate's recipe, which is an asset of
 its own (models/surrogates.py), the guidances (synthesis.py), the sampling (diffusion/).
@@ -32,7 +35,7 @@ class Parameters(Sampling):
     """The sampling's settings and those of the two guidances."""
 
     influence: float
-    """Step of the influence guidance, in lengths of the noise; the original's k over the root of a latent's numbers."""
+    """Step of the influence guidance, in lengths of the noise; the original's .0015 k."""
     deviation: float
     """Step of the deviation guidance, in lengths of x_t; the original's γ over the number of a latent's numbers."""
     low: float = LOWEST
@@ -62,7 +65,7 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
 
 
 PUBLISHED = Parameters(
-    generator="pretrained", guidance_scale=4.0, sampler="ddpm", influence=5 / 64, deviation=120 / 4096, batch=10
+    generator="pretrained", guidance_scale=4.0, sampler="ddpm", influence=0.0015 * 5, deviation=120 / 4096, batch=10
 )
 _SMALL = Parameters(influence=0.02, deviation=0.03, low=0.001, high=0.1)
 
@@ -71,7 +74,7 @@ def _published(expected: str) -> Recipe:
     return Recipe(
         parameters=PUBLISHED,
         source="sample_mp.sh: k 5, γ 120, window 30 to 45 of 50 DDPM steps, 200 images per gradient, memory 64; on a"
-        " generator fine-tuned by minimax k 10 and γ 100: generator: minimax, influence: 0.15625, deviation: 0.0244",
+        " generator fine-tuned by minimax k 10 and γ 100: generator: minimax, influence: 0.015, deviation: 0.0244",
         expected=expected,
         cost="one RTX 4090: 8.2 s per 256 px image; class gradients take 4 bytes x checkpoints x classes x parameters",
     )
@@ -108,9 +111,9 @@ METHOD = Method(
         "digits": _own(
             "own, on a validation fifth of the training images, IPC 10, one draw, three students each (deviations .004"
             " to .017): plain samples .917; influence .05 up to ᾱ .4 .865, .02 up to .1 .893, with deviation .03 .890"
-            " (this recipe), .005 with .015 .891; the published 5 / 64 in the published window .871; deviation .03"
-            " alone up to .4 .924. So influence lowers its own loss (.27 to .20) and not the error of students here:"
-            " influence: 0 is better on digits and no longer IGD",
+            " (this recipe), .005 with .015 .891; 5 / 64 in the published window .871, once held to be the published"
+            " step, which is .0075 and was not tried; deviation .03 alone up to .4 .924. So influence lowers its own"
+            " loss (.27 to .20) and not the error of students here: influence: 0 is better on digits and no longer IGD",
             cost="one CPU core: 33 CPU-seconds per 100 images, 12 to 15 for the surrogate, 1 for the gradients, on a"
             " busy machine (measured)",
         ),
