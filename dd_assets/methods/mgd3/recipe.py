@@ -91,7 +91,7 @@ def _own(source: str = "", expected: str = "", cost: str = "") -> Recipe:
 
 _UNSEEN = "; the paper does not use this dataset"
 _BY_TEXT = ", whose classes are none of DiT's: Stable Diffusion by class name, as the copy's text2img has it"
-BY_TEXT = replace(PUBLISHED, condition="text", sampler="ddpm", guidance_scale=8.0, guided_until=0.2763)
+STABLE_DIFFUSION = replace(PUBLISHED, condition="text", sampler="ddpm", guidance_scale=8.0, guided_until=0.2763)
 
 METHOD = Method(
     name="mgd3",
@@ -121,7 +121,7 @@ METHOD = Method(
         "mnist": _own(),
         "fashion_mnist": _own(),
         "cifar10": _own(),
-        "cifar100": _published("", f"{_UNSEEN}{_BY_TEXT}", BY_TEXT),
+        "cifar100": _published("", f"{_UNSEEN}{_BY_TEXT}", STABLE_DIFFUSION),
         "tiny_imagenet": _published("", _UNSEEN),
         "imagenette": _published("hard labels, ResNetAP-10, IPC 10/20/50: 66.4/71.2/79.5 (Table 1)"),
         "imagewoof": _published(
