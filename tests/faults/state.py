@@ -122,9 +122,10 @@ def torn(store: ArtefactStore, excused: Collection[str] = ()) -> list[str]:
             if payload.sha256 not in excused and (body is None or hashlib.sha256(body).hexdigest() != payload.sha256):
                 wrong.append(f"manifest {digest[:12]}: payload {name} is {'missing' if body is None else 'torn'}")
     for key, (_, units) in references(store).items():  # type: ignore[misc]
-        lacking = [unit for unit in units.values() if unit not in manifests(store)]
-        if lacking and not excused:
-            wrong.append(f"reference {key} names {len(lacking)} units that are not there")
+        # One line for each unit: what a run has left of the missing ones is then not taken for something new.
+        lacking = {unit for unit in units.values() if unit not in manifests(store)}
+        if not excused:
+            wrong += [f"reference {key} names unit {unit[:12]}, which is not there" for unit in sorted(lacking)]
     return wrong
 
 

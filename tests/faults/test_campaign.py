@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dd_resources.store import ArtefactStore, manifest_path
 from tests.faults.campaign import CANCEL, SHARES, campaign, counts, order, table, tally
+from tests.faults.state import torn
 
 TRIALS = 12
 
@@ -38,6 +40,18 @@ def test_the_table_has_sums_and_leaves_out_what_struck_too_late() -> None:
         "| all | 2 | 1 | 3 |",
         "| with a defect | 0 | 1 | 1 |",
     ]
+
+
+def test_a_result_that_is_still_missing_is_the_same_problem_after_another_came_back(tmp_path: Path) -> None:
+    store = ArtefactStore(str(tmp_path / "store"))
+    units = {f"seed-{seed}": str(seed) * 64 for seed in (1, 2)}
+    record = {"asset": "sre2l/score", "partition": "tried|1", "content": "c", "units": units}
+    store.replace("references/default/sre2l/score/tried@1.json", json.dumps(record).encode())
+    before = torn(store)
+    assert [problem.split()[-5][:3] for problem in before] == ["111", "222"]
+    store.replace(manifest_path("1" * 64), b"{}")
+    after = [problem for problem in torn(store) if problem.startswith("reference")]
+    assert after == before[1:]
 
 
 @pytest.mark.slow
