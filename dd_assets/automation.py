@@ -16,7 +16,7 @@ from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import CENTROIDS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stages
 from dd_assets.planning.plan import Planner, Target, all_targets, input_target
-from dd_assets.planning.sync import OF_DATASETS
+from dd_assets.planning.turns import OF_DATASETS
 from dd_resources.injection import NAMESPACE, RawDataResource, StoreResource
 
 

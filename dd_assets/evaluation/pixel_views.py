@@ -1,7 +1,7 @@
 """Changes of a view's pixels beyond RD3's: RandAugment and colour jitter, as some papers' own recipes have them.
 
 Belongs here: drawing them per view from counter-based streams, and applying them to batches. Does not belong: where a
-view's pixels come from (views.py), CRLD's strong views (strong_views.py), which recipe has what (presets.py).
+view's pixels come from (views.py), CRLD's strong views (strong_views.py), which recipe has what (paper_presets.py).
 
 RandAugment: Cubuk et al. 2020 in torchvision's operations and 31 magnitudes, nearest pixel, zeros from outside, shears
 about the corner. Jitter: ColorJitter of tensors without hue, as Minimax's train.py has it at .4. Both as torchvision

@@ -1,7 +1,7 @@
 """Bringing asset partitions up to date in this process, as real Dagster runs.
 
 Belongs here: deciding what to run, adopting what the store already holds, reporting. Does not belong: statuses
-(plan.py), reading the events of a failed run (run_failures.py), computations.
+(plan.py), the order of partitions (turns.py), reading the events of a failed run (run_failures.py), computations.
 
 What is complete in the store needs no run: if Dagster's log knows it, it is reused; if not (a fresh instance), it is
 adopted by a runless materialization with the metadata that a run would have shown. The rest runs through the job of its
@@ -22,31 +22,19 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSIO
 
 from dd_assets.errors import REFUSALS, DDError, InputError
 from dd_assets.planning.ahead import compute_ahead, worthwhile
-from dd_assets.planning.cells import STUDIES
-from dd_assets.planning.class_gaussians import CLASS_GAUSSIANS
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generators import GENERATOR_ASSETS
 from dd_assets.planning.graph import Cell, stages
-from dd_assets.planning.influence import INFLUENCE
 from dd_assets.planning.plan import Planner, Row, Target, input_target, with_upstream
-from dd_assets.planning.prompt_banks import PROMPT_BANK
 from dd_assets.planning.run_failures import failures, is_refusal
 from dd_assets.planning.runless import CheckReports
 from dd_assets.planning.runs import process_tags
+from dd_assets.planning.turns import PHASES, groups, job_name, phase_of
 from dd_assets.planning.unit import Reference
 from dd_assets.units.kinds import kind_of
 
 _LOGGER = logging.getLogger(__name__)
 Say = Callable[[str], None]
 Present = Callable[[Cell, Engine, Reference], dg.MaterializeResult]
-PHASES = (
-    ("dataset",),
-    ("teacher",),
-    ("committee", "statistics", "priors", *GENERATOR_ASSETS, PROMPT_BANK, CLASS_GAUSSIANS, INFLUENCE),
-)
-"""Assets that come one phase after the other, before all that belong to a method. The teacher has one of its own: a
-short training that generators, which are long, wait for."""
-OF_DATASETS = tuple(asset for phase in PHASES for asset in phase)
 UP_TO_DATE = "up_to_date"
 """The check that every asset carries and `plan --publish` reports."""
 
@@ -124,9 +112,9 @@ class Sync:
             # Datasets first: with the class counts known, a cell that cannot apply is refused before a teacher trains.
             if number == 1:
                 self._refuse_blocked(planner, targets, outcome, strict)
-            groups = _groups([t for t in ordered if _phase_of(t) == number and t not in outcome.lines])
-            for start in range(0, len(groups), self._breadth()):
-                some = groups[start : start + self._breadth()]
+            turns = groups([t for t in ordered if phase_of(t) == number and t not in outcome.lines])
+            for start in range(0, len(turns), self._breadth()):
+                some = turns[start : start + self._breadth()]
                 unmade = self._compute_ahead(planner, [target for group in some for target in group])
                 for group in some:
                     self._run_group(planner, group, outcome, unmade)
@@ -297,7 +285,7 @@ class Sync:
     def _execute(self, targets: Sequence[Target], outcome: Outcome) -> dict[Target, DDError]:
         """Run these targets; those that were refused, with why. Raises at once what else failed."""
         partition = targets[0][1]
-        job = self.definitions.resolve_job_def(_job_name(targets[0]))
+        job = self.definitions.resolve_job_def(job_name(targets[0]))
         result = job.execute_in_process(
             partition_key=partition,
             asset_selection=[dg.AssetKey(asset.split("/")) for asset, _ in targets],
@@ -340,37 +328,6 @@ def _left_out(planner: Planner, outcome: Outcome, rest: str) -> LeftOutError | N
 def _some(targets: Sequence[Target]) -> str:
     names = ", ".join(f"{asset} [{partition}]" for asset, partition in targets[:MOST_NAMED])
     return names + (f" and {len(targets) - MOST_NAMED} more" if len(targets) > MOST_NAMED else "")
-
-
-def _phase_of(target: Target) -> int:
-    """The phase in which a target's turn comes; all that belongs to methods and studies has the last."""
-    return next((number for number, assets in enumerate(PHASES) if target[0] in assets), len(PHASES))
-
-
-def _groups(targets: Sequence[Target]) -> list[list[Target]]:
-    """Targets that one run can hold: same job, same partition, no group before one that it reads.
-
-    targets: upstream before downstream. A target joins the last group of its kind unless it reads a later one.
-    """
-    groups: list[list[Target]] = []
-    last: dict[tuple[str, str], int] = {}
-    place: dict[Target, int] = {}
-    for target in targets:
-        cell, kind = Cell.of(target[1]), (_job_name(target), target[1])
-        read = [place.get(input_target(name, cell), -1) for name in stages()[target[0]].reads(cell)]
-        if last.get(kind, -1) < max(read, default=-1) or kind not in last:
-            last[kind] = len(groups)
-            groups.append([])
-        groups[last[kind]].append(target)
-        place[target] = last[kind]
-    return groups
-
-
-def _job_name(target: Target) -> str:
-    stage = stages()[target[0]]
-    if stage.space == "dataset":
-        return "datasets_job"
-    return f"{STUDIES}_job" if stage.group == STUDIES else f"{stage.tags.get('dd/method', stage.asset)}_job"
 
 
 def _latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:

@@ -20,7 +20,8 @@ from typing import Any
 
 from dd_assets.datasets.setting import Setting
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.evaluation.presets import PRESETS, apply, changed, preset
+from dd_assets.evaluation.preset import changed
+from dd_assets.evaluation.presets import PRESETS, apply, preset
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import with_overrides

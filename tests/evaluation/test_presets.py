@@ -12,7 +12,9 @@ from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.labellers import micro_batches
 from dd_assets.evaluation.optimiser import learning_rate
-from dd_assets.evaluation.presets import PRESETS, TEN_CLASSES, apply, changed
+from dd_assets.evaluation.paper_presets import TEN_CLASSES
+from dd_assets.evaluation.preset import changed
+from dd_assets.evaluation.presets import PRESETS, apply
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.field_notes import field_notes
