@@ -17,6 +17,9 @@ from dd_assets.later import later
 
 STARTS = ("noise", "centroid", "nearest", "random", "gaussian")
 KEEP = ("confident", "uncertain")
+SEARCH_FOR = ("divergence", "confidence")
+CONFIDENCE_STEPS = 10
+"""Of a search for confidence (sb3991/adaptive-diffusion-dd b676742, synthesize/main_GUIDE.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +68,17 @@ class Sampling:
     """Guidance scales that are tried per class, in place of `guidance_scale` (searching.py); () for none."""
     search_levels: tuple[float, ...] = later(())
     """Start levels that are tried with each of them, in place of `start_level`; () for none."""
+    search_for: Literal["divergence", "confidence"] = later("divergence")
+    """divergence: the teacher's answers stay nearest to those on the real images, by samples of half the steps without
+    repulsion; confidence: they are surest of the class, by samples of ten steps with it (BO+repulsion's code)."""
+    mosaic: int = later(0)
+    """Cells per axis of mosaics of one crop of each drawn image, the most realistic first (mosaics.py): RDED's choice
+    in place of `keep`; 1: a crop is an image; 0: no crops."""
 
     @property
     def joint(self) -> bool:
         """Whether images of a class are drawn in one pass, so that image k may depend on how many there are."""
-        return self.repulsion != 0 or self.candidates > 1 or self.groups > 1 or self.searches
+        return self.repulsion != 0 or self.candidates > 1 or self.groups > 1 or self.searches or self.mosaic > 0
 
     @property
     def searches(self) -> bool:
@@ -79,7 +88,12 @@ class Sampling:
     @property
     def asks_teacher(self) -> bool:
         """Whether the sampling itself needs the teacher, whatever the method's guidance does."""
-        return self.candidates > 1 or self.searches
+        return self.candidates > 1 or self.searches or self.mosaic > 0
+
+    @property
+    def search_steps(self) -> int:
+        """Steps of the samples that a search compares."""
+        return max(1, self.steps // 2) if self.search_for == "divergence" else min(self.steps, CONFIDENCE_STEPS)
 
 
 def sampling_reason(parameters: Any) -> str | None:
@@ -110,6 +124,15 @@ def _choosing_reason(parameters: Any) -> str | None:
         return f"groups={parameters.groups} of start {parameters.start!r}: only starts of a gaussian come in groups"
     if parameters.keep not in KEEP:
         return f"keep {parameters.keep!r} is neither confident nor uncertain"
+    if parameters.search_for not in SEARCH_FOR:
+        return f"search_for {parameters.search_for!r} is neither divergence nor confidence"
+    if parameters.mosaic < 0 or parameters.mosaic**2 > parameters.candidates:
+        return (
+            f"mosaic={parameters.mosaic} takes {parameters.mosaic**2} crops for an image, of which"
+            f" candidates={parameters.candidates} are drawn"
+        )
+    if parameters.mosaic and parameters.refine:
+        return f"refine={parameters.refine} is of latents, which crops (mosaic={parameters.mosaic}) do not have"
     if not parameters.searches:
         return None
     if parameters.start != "random":

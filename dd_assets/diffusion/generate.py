@@ -2,7 +2,7 @@
 
 Belongs here: batches, conditions, resumption and the order of the stages around the sampling loop. Does not belong:
 the loop (sampling.py), guidances (methods/*), what a stage computes (starts.py, searching.py, candidates.py,
-refinement.py).
+mosaics.py, refinement.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dd_assets.diffusion.classes import prompts
 from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.denoisers import Condition
 from dd_assets.diffusion.generator import Generator
+from dd_assets.diffusion.mosaics import mosaics
 from dd_assets.diffusion.refinement import refined
 from dd_assets.diffusion.repulsion import Repulsion
 from dd_assets.diffusion.sampling import Guidance, Start, Trace, sample
@@ -41,7 +42,7 @@ class Generated(SyntheticImages):
     """Images, and what each was drawn as: of several candidates an image's index is not its rank."""
 
     rows: Batch
-    """IPC index and class under which each image was drawn."""
+    """IPC index and class under which each image was drawn; of a mosaic, its top left cell."""
 
 
 def generate(
@@ -57,7 +58,7 @@ def generate(
     part in `SAVES`: each checkpoint holds all that is finished. `generator` takes the place of the
     request's where a caller has it loaded. Curves tell the passes of the network, the guided steps and what each
     guidance recorded. A `repulsion` in the parameters is one more guidance, after those given; the choice among
-    `candidates` and then `refine` follow the sampling.
+    `candidates` and then `refine`, or a `mosaic`, follow the sampling.
     """
     parameters: Sampling = request.parameters
     generator = generator or request.generator()
@@ -78,14 +79,18 @@ def generate(
         request.progress(number + 1, len(batches))
     images = np.concatenate([to_images(generator, part) for part in done])
     rows = Batch(np.concatenate([own.indices for own in batches]), np.concatenate([own.labels for own in batches]))
-    order = drawing.chosen(images, rows) if parameters.candidates > 1 else np.lexsort((rows.labels, rows.indices))
-    images, rows = images[order], Batch(rows.indices[order], rows.labels[order])
+    columns: dict[str, np.ndarray] = {}
+    if parameters.mosaic:
+        images, rows, columns = drawing.mosaics(images, rows)
+    else:
+        order = drawing.order(images, rows)
+        images, rows = images[order], Batch(rows.indices[order], rows.labels[order])
     if parameters.refine:
         images = _refined_images(drawing, torch.cat(done)[torch.from_numpy(order)], rows, _named("batch", done))
     curves = drawing.curves()
     for guidance in guidances:
         curves |= guidance.curves()
-    return Generated(images=images, labels=rows.labels, curves=curves, rows=rows)
+    return Generated(images=images, labels=rows.labels, columns=columns, curves=curves, rows=rows)
 
 
 class _Drawing:
@@ -119,9 +124,26 @@ class _Drawing:
         assert start is not None
         return self._sampled(rows, self._searched(rows, start), start, self.guidances, self.trace)
 
-    def chosen(self, images: np.ndarray, rows: Batch) -> np.ndarray:
-        """Row numbers of those of all candidates that the teacher keeps."""
+    def order(self, images: np.ndarray, rows: Batch) -> np.ndarray:
+        """Row numbers by (index, class); of several candidates of those that the teacher keeps, by (rank, class)."""
+        if self.parameters.candidates == 1:
+            return np.lexsort((rows.labels, rows.indices))
         return kept(self._judged(images), rows.indices, rows.labels, self.request.ipc, self.parameters.keep)
+
+    def mosaics(self, images: np.ndarray, rows: Batch) -> tuple[np.ndarray, Batch, dict[str, np.ndarray]]:
+        """Mosaics of crops of all that was drawn, as `mosaics.mosaics`."""
+        request = self.request
+        assert self.teacher is not None
+        return mosaics(
+            self.teacher,
+            images,
+            rows,
+            ipc=request.ipc,
+            factor=self.parameters.mosaic,
+            normalisation=request.facts.normalisation,
+            seed=request.seed,
+            device=self.generator.device,
+        )
 
     def refine(self, latents: Tensor, rows: Batch) -> Tensor:
         """A batch's latents nearer to what the denoiser expects."""
@@ -142,14 +164,23 @@ class _Drawing:
         start = start if start is None or start.noised else replace(start, level=how.start_level)
         return sample_rows(self.generator, rows, how, self.request.seed, guidances, start, self.own_prompts, trace)
 
+    def _repulsion(self, how: Sampling) -> list[Guidance]:
+        """The repulsion of a search's own, shorter schedule."""
+        if not how.repulsion:
+            return []
+        guide = Repulsion(how.repulsion, how.repulsion_until)
+        guide.prepare(self.generator, self.generator.schedule(how.steps))
+        return [guide]
+
     def _searched(self, rows: Batch, start: Start) -> Sampling:
         real = self._judged(to_images(self.generator, start.latents))
 
         def judged(how: Sampling) -> np.ndarray:
-            return self._judged(to_images(self.generator, self._sampled(rows, how, start, (), None)))
+            guides = self._repulsion(how) if how.search_for == "confidence" else ()
+            return self._judged(to_images(self.generator, self._sampled(rows, how, start, guides, None)))
 
-        how, divergence = best_of_grid(self.parameters, real, judged)
-        figures = {"scale": how.guidance_scale, "level": how.start_level, "divergence": divergence}
+        how, best = best_of_grid(self.parameters, int(rows.labels[0]), real, judged)
+        figures = {"scale": how.guidance_scale, "level": how.start_level, how.search_for: best}
         for name, value in figures.items():
             self.found.setdefault(f"search_{name}", []).append(value)
         return how

@@ -1,11 +1,10 @@
 """Repulsion: samples of one class, drawn together, push each other apart.
 
 Belongs here: the push and its guidance, which every generation method has by the field `repulsion`. Does not belong:
-which samples are drawn together (generate.py).
+which samples are drawn together (generate.py), the search over guidance scale and strength (searching.py).
 
 Source: the SVGD kernel of the paper that joins repulsion to Bayesian optimisation (AAAI 2026), sb3991/
-adaptive-diffusion-dd b676742, synthesize/LocalStableDiffusion.py. Its Bayesian search over guidance scale and strength
-is not part of this: a sweep over overrides takes its place.
+adaptive-diffusion-dd b676742, synthesize/LocalStableDiffusion.py.
 """
 
 from __future__ import annotations

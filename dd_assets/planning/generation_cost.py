@@ -103,10 +103,10 @@ def sampling_seconds(
 
 
 def _search_steps(parameters: Any, schedule: Mapping[str, Any] | None) -> int:
-    """Steps in which a search tries all its pairs for one image: at half the steps, from each level on."""
+    """Steps in which a search tries all its pairs for one image: in its own steps, from each level on."""
     if not getattr(parameters, "searches", False):
         return 0
-    quick = max(1, parameters.steps // 2)
+    quick = parameters.search_steps
     made = closed_form(schedule, quick) if schedule else None
     levels = parameters.search_levels or (parameters.start_level,)
     each = sum(quick - made.position_of(level) if made else quick for level in levels)

@@ -158,7 +158,7 @@ def test_the_grid_keeps_the_pair_that_stays_nearest_at_half_the_steps() -> None:
         share = 0.5 if (quick.guidance_scale, quick.start_level) == (4.0, 0.4) else 0.3
         return np.array([[share, 1 - share]])
 
-    found, off = best_of_grid(how, np.array([[0.5, 0.5]]), judged)
+    found, off = best_of_grid(how, 0, np.array([[0.5, 0.5]]), judged)
     assert tried == [(1.0, 0.4, 25), (1.0, 0.1, 25), (4.0, 0.4, 25), (4.0, 0.1, 25)]
     assert (found.guidance_scale, found.start_level, found.steps, off) == (4.0, 0.4, 50, 0.0)
 

@@ -6,11 +6,12 @@ Differs: a grid of nine pairs takes the place of the Gaussian process's twenty; 
 that they mean on Stable Diffusion's schedule; one search per class (per part of it where IPC is above `batch`; the
 code: per four images). The code's search (synthesize/main_GUIDE.py) compares the teacher's mean confidence in the class
 at temperature 20, generated less real, on samples of 10 steps with repulsion; here it is the KL of the project's
-description, on half the steps without. After the search the code diffuses some 300 to 600 images per class, and RDED
-chooses crops of them (synthesize/main_2.py): its published figures are of such mosaics, which this method does not
-make. It samples with DPM-Solver under captions and the negative prompt "cartoon, anime, painting"; here DDIM under
-class names. This project's generators, teachers and protocol.
-Checked against: repulsion the code; of the search and what follows it was read what it does, see above.
+description, on half the steps without. The code then diffuses 600 images of a class (argument.py's default), and RDED's
+selection keeps the most realistic of one crop of each (synthesize/main_2.py; factor 1, so nothing is stitched); which
+of the two stands behind the published figures is not stated, and `search_for`, `candidates` and `mosaic` do all of it:
+docs/examples/recipes/bo_repulsion_released.yaml. It samples with DPM-Solver under captions and the negative prompt
+"cartoon, anime, painting"; here DDIM under class names. This project's generators, teachers and protocol.
+Checked against: the code of repulsion, of the search and of what follows it, see above.
 Expected: in each recipe, in the paper's own protocol (its code trains for 500 epochs). Hardware and time: 2.7 s per
 image, .7 of them the search (AAAI26 Table 5); digits in the recipe.
 
@@ -73,9 +74,9 @@ METHOD = Method(
     paper="The paper that joins Bayesian optimisation and repulsion in Stable Diffusion. AAAI 2026",
     code="sb3991/adaptive-diffusion-dd b676742",
     differs=(
-        "A grid in place of the Gaussian process, by KL in place of confidence; strengths are signal levels; no RDED "
-        "mosaics of the diffused images, which the published figures are of; this project's generators, teachers and "
-        "protocol."
+        "A grid in place of the Gaussian process, by KL in place of confidence; strengths are signal levels; without "
+        "the choice among crops of 600 images, which the code makes (recipe bo_repulsion_released); this project's "
+        "generators, teachers and protocol."
     ),
     fidelity="text",
     summary=(

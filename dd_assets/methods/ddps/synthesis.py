@@ -9,8 +9,6 @@ Source: arXiv 2412.09959, from its text alone; no code was published.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,20 +27,9 @@ from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import unit_to_uint8
 from dd_assets.shapes import Float, Int
 from dd_assets.synthesis.attention_patches import best_window
+from dd_assets.synthesis.origins import Origins, index_major, origin_columns
 from dd_assets.synthesis.patches import stitch
 from dd_assets.synthesis.views import resized_crop
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A class's patches, the best explained first."""
-
-    rows: np.ndarray
-    """Training rows, int64 (n,)."""
-    boxes: np.ndarray
-    """top, left, height, width in the training image, int32 (n, 4)."""
-    scores: np.ndarray
-    """Mean loss difference over the patch, float64 (n,)."""
 
 
 def best_patches(maps: Float[Tensor, "n h w"], side: int, size: int) -> tuple[Int[Tensor, "n 4"], Float[Tensor, " n"]]:
@@ -92,7 +79,7 @@ def class_conditions(
 
 def select_class(
     request: Request, generator: Generator, train: ImageArrays, label: int, timesteps: list[int], count: int
-) -> Selection:
+) -> Origins:
     """The `count` patches of one class: one per cluster, the best explained of each."""
     parameters, size = request.parameters, request.facts.size
     members = train.of_class(label)
@@ -106,14 +93,14 @@ def select_class(
     features = patch_features(generator, images, boxes.numpy(), size)
     start = int(randomness.integers(2**31, 1, request.seed, "ddps", "cluster", label)[0])
     chosen = choose(features, scores.numpy(), count, start)
-    return Selection(
+    return Origins(
         rows=rows[chosen],
         boxes=boxes.numpy()[chosen].astype(np.int32),
         scores=scores.numpy()[chosen],
     )
 
 
-def stitched(request: Request, train: ImageArrays, selection: Selection) -> np.ndarray:
+def stitched(request: Request, train: ImageArrays, selection: Origins) -> np.ndarray:
     """The distilled images of a class, uint8 (IPC, H, W, C): cell k of image i is rank k · IPC + i."""
     side = request.facts.size // request.parameters.factor
     images = _unit(request, train, selection.rows)
@@ -145,9 +132,9 @@ def synthesise(request: Request) -> SyntheticImages:
             request.checkpoints.save(_packed(selections))
         request.progress(label + 1, len(facts.classes), score=float(selections[-1].scores.mean()))
     return SyntheticImages(
-        images=_index_major([stitched(request, train, selection) for selection in selections]),
+        images=index_major([stitched(request, train, selection) for selection in selections]),
         labels=np.tile(np.arange(len(facts.classes), dtype=np.int64), request.ipc),
-        columns=_columns(selections, cells),
+        columns=origin_columns(selections, cells),
     )
 
 
@@ -155,27 +142,11 @@ def _unit(request: Request, train: ImageArrays, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(train.images[rows]).to(request.device).permute(0, 3, 1, 2).float() / 255
 
 
-def _packed(selections: list[Selection]) -> dict[str, np.ndarray]:
+def _packed(selections: list[Origins]) -> dict[str, np.ndarray]:
     return {f"{name}{n}": value for n, item in enumerate(selections) for name, value in vars(item).items()}
 
 
-def _restored(request: Request) -> list[Selection]:
+def _restored(request: Request) -> list[Origins]:
     saved = request.checkpoints.load() or {}
     names = ("rows", "boxes", "scores")
-    return [Selection(*(np.array(saved[f"{name}{n}"]) for name in names)) for n in range(len(saved) // len(names))]
-
-
-def _columns(selections: list[Selection], cells: int) -> dict[str, np.ndarray]:
-    """Where every cell of every image came from."""
-    columns: dict[str, list[np.ndarray]] = {}
-    for item in selections:
-        for name, values in (("source_index", item.rows), ("crop", item.boxes), ("score", item.scores)):
-            for cell, part in enumerate(np.split(values, cells)):
-                columns.setdefault(f"{name}_{cell}" if cells > 1 else name, []).append(part)
-    return {name: _index_major(values) for name, values in columns.items()}
-
-
-def _index_major(per_class: list[np.ndarray]) -> np.ndarray:
-    """An (ipc, …) array for each class to rows in (index, class) order."""
-    joined = np.stack(per_class, axis=1)
-    return np.ascontiguousarray(joined).reshape(-1, *joined.shape[2:])
+    return [Origins(*(np.array(saved[f"{name}{n}"]) for name in names)) for n in range(len(saved) // len(names))]

@@ -24,6 +24,7 @@ from dd_assets.models.attention import attend
 from dd_assets.models.pixels import normalised_unit, unit_to_uint8
 from dd_assets.shapes import Float
 from dd_assets.synthesis.attention_patches import best_window, spread
+from dd_assets.synthesis.origins import Origins, index_major, origin_columns
 from dd_assets.synthesis.patches import stitch
 from dd_assets.synthesis.views import Box, resized_crop
 
@@ -118,24 +119,15 @@ def synthesise(request: Request) -> SyntheticImages:
         raise InputError("focusdd: cannot be computed in parts", "request all IPC indices at once")
     cells = len(parameters.layout)
     train, (transformer,) = request.train(), request.committee().values()
-    columns: dict[str, list[np.ndarray]] = {}
-    images = []
+    images, origins = [], []
     for label in range(len(facts.classes)):
         selection = select_class(request, transformer, train, label, request.ipc * cells)
         shown, boxes = cells_of(selection, parameters, facts.size)
         images.append(unit_to_uint8(stitch(shown, parameters.factor)))
-        for name, values in (("source_index", selection.rows), ("crop", boxes), ("score", selection.scores)):
-            for cell, part in enumerate(np.split(values, cells)):
-                columns.setdefault(f"{name}_{cell}" if cells > 1 else name, []).append(part)
+        origins.append(Origins(selection.rows, boxes, selection.scores))
         request.progress(label + 1, len(facts.classes), score=float(selection.scores.mean()))
     return SyntheticImages(
-        images=_index_major(images),
+        images=index_major(images),
         labels=np.tile(np.arange(len(facts.classes), dtype=np.int64), request.ipc),
-        columns={name: _index_major(values) for name, values in columns.items()},
+        columns=origin_columns(origins, cells),
     )
-
-
-def _index_major(per_class: list[np.ndarray]) -> np.ndarray:
-    """An (ipc, …) array for each class to rows in (index, class) order."""
-    joined = np.stack(per_class, axis=1)
-    return np.ascontiguousarray(joined).reshape(-1, *joined.shape[2:])

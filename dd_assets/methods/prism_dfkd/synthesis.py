@@ -75,4 +75,4 @@ def synthesise(request: Request) -> SyntheticImages:
         rows = zip(made.rows.indices, made.rows.labels, strict=True)
         numbers = [combination(bank, int(index), int(label), request.seed) for index, label in rows]
         columns["prompt"] = np.array(numbers, dtype=np.int64)
-    return replace(made, columns=columns)
+    return replace(made, columns={**made.columns, **columns})

@@ -20,6 +20,7 @@ from dd_assets.errors import InputError
 from dd_assets.methods.rded.recipe import SMALL, Parameters, refuse
 from dd_assets.methods.request import Request, SyntheticImages
 from dd_assets.models.pixels import normalised_unit, unit_to_uint8
+from dd_assets.synthesis.origins import index_major
 from dd_assets.synthesis.patches import choose, score_patches, stitch
 from dd_assets.synthesis.views import DRAWS_PER_CROP, Box, crop_box, resized_crop
 
@@ -100,15 +101,10 @@ def synthesise(request: Request) -> SyntheticImages:
         selections.append(selection)
         request.progress(label + 1, len(facts.classes), score=float(selection.scores.mean()))
     return SyntheticImages(
-        images=_index_major(np.stack(images)),
+        images=index_major(images),
         labels=np.tile(np.arange(len(facts.classes), dtype=np.int64), request.ipc),
         columns=_columns(selections, cells, request.ipc),
     )
-
-
-def _index_major(per_class: np.ndarray) -> np.ndarray:
-    """(classes, ipc, …) to rows in (index, class) order."""
-    return np.ascontiguousarray(per_class.swapaxes(0, 1)).reshape(-1, *per_class.shape[2:])
 
 
 def _columns(selections: list[ClassSelection], cells: int, ipc: int) -> dict[str, np.ndarray]:
@@ -116,7 +112,7 @@ def _columns(selections: list[ClassSelection], cells: int, ipc: int) -> dict[str
     columns = {}
     for cell in range(cells):
         ranks, suffix = slice(cell * ipc, (cell + 1) * ipc), f"_{cell}" if cells > 1 else ""
-        columns[f"source_index{suffix}"] = _index_major(np.stack([item.rows[ranks] for item in selections]))
-        columns[f"crop{suffix}"] = _index_major(np.stack([item.boxes[ranks] for item in selections]))
-        columns[f"score{suffix}"] = _index_major(np.stack([item.scores[ranks] for item in selections]))
+        columns[f"source_index{suffix}"] = index_major([item.rows[ranks] for item in selections])
+        columns[f"crop{suffix}"] = index_major([item.boxes[ranks] for item in selections])
+        columns[f"score{suffix}"] = index_major([item.scores[ranks] for item in selections])
     return columns
