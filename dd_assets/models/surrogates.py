@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from dd_assets.later import later
 from dd_assets.models.registry import TeacherRecipe
 
 
@@ -24,6 +25,8 @@ class SurrogateRecipe(TeacherRecipe):
     """An epoch is kept once its class gradients' mean cosine to those of the last kept epoch falls below this."""
     images: int = 200
     """Of each class, at most, whose mean gradient stands for it."""
+    untrained_first: bool = later(False)
+    """Whether the network as it was before training is the one kept first, rather than the first epoch's."""
 
 
 _SMALL = SurrogateRecipe(
@@ -42,10 +45,10 @@ _LARGE = SurrogateRecipe(
     learning_rate=0.01,
     schedule="constant",
     pad_crop=8,
+    untrained_first=True,
     source="mchen725/DD_IGD 912e868: ConvNet-6 with instance norm, 50 epochs without mixing (train_ckpt.sh), SGD at a"
     " constant .01 (train_ckpts.py; above 100 classes argument.py has .1, 1e-4 and 128), threshold .7"
-    " (test_ckpts_grad_sim.py), 200 images per class (sample_mp.sh); padded crops. Its trajectory begins with the"
-    " untrained network, here with the first epoch's end",
+    " (test_ckpts_grad_sim.py), 200 images per class (sample_mp.sh); padded crops",
 )
 
 SURROGATES: Mapping[str, SurrogateRecipe] = {

@@ -5,6 +5,7 @@ Belongs here: the adaptive rule around the teachers' loop (training.py). Does no
 
 Source: IGD (ICLR 2025), mchen725/DD_IGD 912e868, test_ckpts_grad_sim.py: the first epoch is kept; then each whose class
 gradients have a mean cosine below .7 to those of the epoch kept last. It kept four of fifty (Imagewoof: 0, 5, 16, 40).
+Its list of networks begins with the untrained one (`untrained_first`).
 """
 
 from __future__ import annotations
@@ -34,13 +35,16 @@ class Trajectory:
 
     result: TeacherResult
     kept: Mapping[int, Mapping[str, Tensor]]
-    """Epoch, counted from 0, to the weights at its end."""
+    """Epoch, counted from 0, to the weights at its end; with `untrained_first` epochs trained to the weights then."""
     turns: np.ndarray
-    """Mean cosine of each epoch's class gradients to those of the epoch kept last before it, float64 (epochs,)."""
+    """Mean cosine of class gradients to those of what was kept last before, float64, for every network judged."""
 
 
 class Keeping:
-    """Checkpoints of the loop that also keep the epochs which the rule chooses."""
+    """Checkpoints of the loop that also keep the epochs which the rule chooses.
+
+    network: one that begins as the trained one does; it is what gradients are asked of.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Keeping:
         self.kept: dict[int, dict[str, np.ndarray]] = {}
         self.turns: list[float] = []
         self._last: list[Tensor] = []
+        self._untrained = {name: value.cpu().numpy().copy() for name, value in network.state_dict().items()}
 
     def load(self) -> dict[str, np.ndarray] | None:
         """The loop's state; what had been kept until then is taken up again."""
@@ -74,15 +79,19 @@ class Keeping:
 
     def save(self, state: Mapping[str, np.ndarray]) -> None:
         """Judge the epoch that has just ended, keep it or not, and pass everything on."""
-        weights = {name.removeprefix(MODEL): value for name, value in state.items() if name.startswith(MODEL)}
+        if self.recipe.untrained_first and not self.turns:
+            self._judge(self._untrained)
+        self._judge({name.removeprefix(MODEL): value for name, value in state.items() if name.startswith(MODEL)})
+        further = {f"{KEPT}{epoch}/{name}": v for epoch, own in self.kept.items() for name, v in own.items()}
+        self.place.save({**state, **further, TURNS: np.array(self.turns)})
+
+    def _judge(self, weights: Mapping[str, np.ndarray]) -> None:
         epoch, found = len(self.turns), self._gradients(weights)
         turn = float(np.mean([float(cosine(*pair)) for pair in zip(found, self._last, strict=True)])) if epoch else 0.0
         self.turns.append(turn)
         if not epoch or turn < self.recipe.threshold:
             self.kept[epoch] = {name: np.array(value) for name, value in weights.items()}
             self._last = found
-        further = {f"{KEPT}{epoch}/{name}": v for epoch, own in self.kept.items() for name, v in own.items()}
-        self.place.save({**state, **further, TURNS: np.array(self.turns)})
 
     def _gradients(self, weights: Mapping[str, np.ndarray]) -> list[Tensor]:
         """The mean gradient of every class under these weights."""

@@ -14,9 +14,11 @@ from torch import nn
 
 from dd_assets.datasets.arrays import ImageArrays, Normalisation
 from dd_assets.models import trajectory
+from dd_assets.models.architectures import build_model
 from dd_assets.models.registry import architecture
 from dd_assets.models.surrogates import SURROGATES, SurrogateRecipe, surrogate_recipe
 from dd_assets.models.trajectory import Keeping, Trajectory, train_surrogate
+from dd_assets.planning.digests import plain
 from dd_assets.progress import NoCheckpoints
 from tests.models.digits import NORMALISATION, digits
 from tests.models.interruption import Killed, MemoryCheckpoints
@@ -62,14 +64,32 @@ def test_the_first_epoch_is_always_kept_and_all_are_below_a_threshold_of_one() -
     assert list(_trained(recipe=replace(QUICK, threshold=1.1)).kept) == list(range(6))
 
 
-def test_a_killed_training_keeps_the_same_epochs() -> None:
-    whole = _trained()
+def test_the_untrained_network_is_the_first_where_the_recipe_says_so() -> None:
+    usual = _trained(recipe=replace(QUICK, threshold=1.1))
+    found = _trained(recipe=replace(QUICK, threshold=1.1, untrained_first=True))
+    assert list(found.kept) == list(range(7))
+    untrained = build_model(QUICK.architecture, classes=10, channels=1, size=8, seed=0).state_dict()
+    for epoch, expected in enumerate([untrained, *usual.kept.values()]):
+        assert all(torch.equal(value, found.kept[epoch][name]) for name, value in expected.items())
+    # From the second epoch on each is compared with the one before it, as without the untrained network.
+    np.testing.assert_array_equal(found.turns[2:], usual.turns[1:])
+    assert list(_trained(recipe=replace(QUICK, threshold=-1.0, untrained_first=True)).kept) == [0]
+    # What was measured on small images began with the first epoch; the papers' sets begin as the paper's code does.
+    assert {name for name, recipe in SURROGATES.items() if recipe.untrained_first} == {
+        *("tiny_imagenet", "imagenette", "imagewoof", "imageidc", "imagenet1k")
+    }
+    assert "untrained_first" not in plain(QUICK)
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, untrained_first=True)])
+def test_a_killed_training_keeps_the_same_epochs(recipe: SurrogateRecipe) -> None:
+    whole = _trained(recipe=recipe)
     assert 1 < len(whole.kept) < 6
     place = MemoryCheckpoints(die_after=4)
     with pytest.raises(Killed):
-        _trained(place)
+        _trained(place, recipe)
     place.die_after = None
-    rest = _trained(place)
+    rest = _trained(place, recipe)
     assert np.array_equal(rest.turns, whole.turns)
     assert list(rest.kept) == list(whole.kept)
     for epoch, state in whole.kept.items():
