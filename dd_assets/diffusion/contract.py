@@ -17,6 +17,7 @@ from dd_assets.later import later
 
 STARTS = ("noise", "centroid", "nearest", "random", "gaussian")
 KEEP = ("confident", "uncertain")
+GROUP_SCORES = ("units", "latents")
 SEARCH_FOR = ("divergence", "confidence")
 CONFIDENCE_STEPS = 10
 """Of a search for confidence (sb3991/adaptive-diffusion-dd b676742, synthesize/main_GUIDE.py)."""
@@ -52,6 +53,9 @@ class Sampling:
     """ᾱ up to which they do; .5 is σ = 1, where the original stops."""
     groups: int = later(1)
     """Of start "gaussian": groups of starts that are drawn per class, of which the most typical one is kept (D3HR)."""
+    group_score: Literal["units", "latents"] = later("units")
+    """What makes a group typical: mean and deviation of every number in units of its own deviation, or of the latents
+    themselves, with the skewness (D3HR's code; inversion.py)."""
     candidates: int = later(1)
     """Images drawn for each one that is kept; the teacher chooses (CaO2, candidates.py)."""
     keep: Literal["confident", "uncertain"] = later("confident")
@@ -122,6 +126,8 @@ def _choosing_reason(parameters: Any) -> str | None:
         return f"groups={parameters.groups}, candidates={parameters.candidates}: both must be at least 1"
     if parameters.groups > 1 and parameters.start != "gaussian":
         return f"groups={parameters.groups} of start {parameters.start!r}: only starts of a gaussian come in groups"
+    if parameters.group_score not in GROUP_SCORES:
+        return f"group_score {parameters.group_score!r} is neither units nor latents"
     if parameters.keep not in KEEP:
         return f"keep {parameters.keep!r} is neither confident nor uncertain"
     if parameters.search_for not in SEARCH_FOR:

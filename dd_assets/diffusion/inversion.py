@@ -6,7 +6,7 @@ not belong: storage (units/class_gaussians.py), the way back to images (sampling
 Source: D3HR (ICML 2025; lin-zhao-resoLve/D3HR 8ba351d, generation/dit_inversion_save_statistic.py and
 group_sampling.py), by the project's description of it. Inverted latents are nearly normal, so that few numbers tell
 where a class lies, and what is drawn there denoises to images of it. Paper and code differ in how many groups are drawn
-and in the weight of the skewness; here the mean and the deviation decide.
+and in the weight of the skewness: the code's is .1 here.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dd_assets.progress import Progress, silent
 from dd_assets.shapes import Float
 
 BATCH = 64
+SKEW_WEIGHT = 0.1
 """Images per pass; each is inverted alone."""
 
 
@@ -75,17 +76,36 @@ def class_gaussians(
     return ClassGaussians(means=np.stack(means), deviations=np.stack(deviations), level=schedule.level(position))
 
 
-def typical_group(size: int, dimensions: int, groups: int, seed: int, label: int) -> np.ndarray:
+def typical_group(
+    size: int, dimensions: int, groups: int, seed: int, label: int, deviations: np.ndarray | None = None
+) -> np.ndarray:
     """Of `groups` sets of `size` draws from N(0, 1) the one most like it, float32 (size, dimensions).
 
-    Least is the mean over dimensions of m² + (s - 1)², m and s a set's mean and deviation there; a single draw has no
+    By `off_in_units` or, with the class's deviations (dimensions,), by `off_in_latents`. A single draw has no
     deviation, and of single draws the one nearest to the class's mean would win: there the first is kept.
     """
     best, found = math.inf, np.empty((0, 0))
     for group in range(groups if size > 1 else 1):
         drawn = randomness.normal(size * dimensions, seed, "diffusion", "group", label, group).reshape(size, dimensions)
         wide = drawn.astype(np.float64)
-        off = float((wide.mean(axis=0) ** 2 + (wide.std(axis=0) - 1) ** 2).mean())
+        off = off_in_units(wide) if deviations is None else off_in_latents(wide, deviations)
         if off < best:
             best, found = off, drawn
     return found
+
+
+def off_in_units(drawn: np.ndarray) -> float:
+    """Mean over dimensions of m² + (s - 1)², m and s mean and deviation of draws (n, dimensions) from N(0, 1)."""
+    return float((drawn.mean(axis=0) ** 2 + (drawn.std(axis=0) - 1) ** 2).mean())
+
+
+def off_in_latents(drawn: np.ndarray, deviations: np.ndarray) -> float:
+    """‖σ m‖ + ‖σ (s - 1)‖ + .1 ‖k‖, s with n - 1 below, k the skewness of each draw over its dimensions, (n,).
+
+    Wide numbers count for more than in `off_in_units`. Source: group_sampling.py, evaluate_distribution_batch.
+    """
+    mean, spread, dimensions = drawn.mean(axis=0), drawn.std(axis=0, ddof=1), drawn.shape[1]
+    cubes = (((drawn - mean) / spread) ** 3).sum(axis=1)
+    skewness = cubes * dimensions / ((dimensions - 1) * (dimensions - 2))
+    norms = (np.linalg.norm(part) for part in (deviations * mean, deviations * (spread - 1), SKEW_WEIGHT * skewness))
+    return float(sum(norms))

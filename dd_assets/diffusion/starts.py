@@ -74,7 +74,11 @@ def from_gaussians(parameters: Sampling, gaussians: ClassGaussians, ipc: int, se
 
     @cache
     def group(label: int) -> np.ndarray:
-        return typical_group(ipc * parameters.candidates, int(np.prod(shape)), parameters.groups, seed, label)
+        drawn, size = ipc * parameters.candidates, int(np.prod(shape))
+        if parameters.group_score == "units":
+            return typical_group(drawn, size, parameters.groups, seed, label)
+        widths = gaussians.deviations[label].flatten().astype(np.float64)
+        return typical_group(drawn, size, parameters.groups, seed, label, widths)
 
     def start(rows: Batch) -> Start:
         drawn = np.stack(

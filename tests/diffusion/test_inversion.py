@@ -15,12 +15,14 @@ import torch
 
 from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.generate import Generated, conditions, generate, sample_rows
-from dd_assets.diffusion.inversion import class_gaussians, inverted, typical_group
+from dd_assets.diffusion.inversion import class_gaussians, inverted, off_in_latents, off_in_units, typical_group
 from dd_assets.diffusion.sampling import Guidance, Start
 from dd_assets.diffusion.searching import best_of_grid, divergence
-from dd_assets.diffusion.starts import from_centroids, from_random
+from dd_assets.diffusion.starts import from_centroids, from_gaussians, from_random
 from dd_assets.errors import InputError
+from dd_assets.methods.registry import method
 from dd_assets.methods.request import ClassCentroids, ClassGaussians, ReferenceLatents
+from dd_assets.planning.digests import plain
 from dd_assets.synthesis.batches import Batch
 from tests.diffusion.tiny import LATENT, generator, rows
 from tests.methods.requests import request
@@ -84,6 +86,47 @@ def test_the_group_that_is_kept_is_the_most_typical() -> None:
     # More groups never make it worse, and begin with the same ones.
     assert off(typical_group(10, 30, 400, 0, 3)) <= off(best)
     assert not np.array_equal(best, typical_group(10, 30, 200, 0, 4))
+
+
+def test_the_codes_score_by_hand() -> None:
+    drawn = np.array([[1.0, -1.0, 2.0, 0.0], [3.0, 1.0, 0.0, 0.0], [2.0, 0.0, 1.0, 3.0]])
+    widths = np.array([1.0, 2.0, 0.0, 1.0])
+    # Means 2, 0, 1, 1 and deviations 1, 1, 1, √3 of n - 1 = 2; the third number has no width and counts for nothing.
+    mean, spread = math.hypot(2, 1), math.sqrt(3) - 1
+    root = 1 / math.sqrt(3)
+    # Standardised rows (-1, -1, 1, -1/√3), (1, 1, -1, -1/√3), (0, 0, 0, 2/√3); cubes over 4 numbers, times 4 / (3 · 2).
+    skews = [(-1 - root**3) * 4 / 6, (1 - root**3) * 4 / 6, (2 * root) ** 3 * 4 / 6]
+    assert off_in_latents(drawn, widths) == pytest.approx(mean + spread + 0.1 * math.hypot(*skews))
+    assert off_in_units(drawn) == pytest.approx(
+        np.mean(
+            [
+                4 + (math.sqrt(2 / 3) - 1) ** 2,
+                (math.sqrt(2 / 3) - 1) ** 2,
+                1 + (math.sqrt(2 / 3) - 1) ** 2,
+                1 + (math.sqrt(2) - 1) ** 2,
+            ]
+        )
+    )
+
+
+def test_wide_numbers_decide_which_group_is_typical_where_the_recipe_says_so() -> None:
+    widths = np.r_[np.full(3, 100.0), np.full(27, 0.01)]
+    usual, wide = typical_group(10, 30, 200, 0, 3), typical_group(10, 30, 200, 0, 3, widths)
+    assert not np.array_equal(usual, wide)
+    first = [np.abs(found[:, :3].mean(axis=0)).max() for found in (usual, wide)]
+    assert first[1] < first[0]
+    # The starts hand a class's own deviations on.
+    means = np.zeros((10, 1, 8, 8), dtype=np.float32)
+    spread = np.ones_like(means)
+    spread[2, 0, 0] = 50.0
+    how = replace(FIVE, start="gaussian", groups=50, group_score="latents")
+    gaussians = ClassGaussians(means=means, deviations=spread, level=0.02)
+    found = from_gaussians(how, gaussians, 4, 0)(Batch(np.arange(4), np.full(4, 2)))
+    assert found is not None
+    expected = typical_group(4, 64, 50, 0, 2, spread[2].flatten().astype(np.float64)) * spread[2].flatten()
+    np.testing.assert_array_equal(found.latents.numpy().reshape(4, -1), expected)
+    assert method("d3hr").recipe_for("imagenette").parameters.group_score == "latents"
+    assert "group_score" not in plain(method("d3hr").recipe_for("digits").parameters)
 
 
 def test_of_single_images_the_first_is_kept() -> None:

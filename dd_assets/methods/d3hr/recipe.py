@@ -1,12 +1,12 @@
 """D3HR: images denoised from the distribution in which a class's DDIM-inverted latents lie.
 
 Paper: "D3HR", ICML 2025. Original code: lin-zhao-resoLve/D3HR 8ba351d, generation/.
-Differs: the group of draws is chosen by mean and deviation alone (paper and code give the skewness different weights
-and draw different numbers of groups; the code draws 10^8 per class), in units of each number's deviation (the code's
-norms are of the latents themselves, so that wide ones count more); inversion is under the class without guidance (the
-code's has 4); the step, the 31st of 50 (loop index 30, t = 600), is stored as the signal level that it has on DiT's
-schedule. The code begins to sample at t = 620, one step off its own statistics; here both are one level. This project's
-generators, teachers and protocol.
+Differs: one of 1,000 groups of draws is chosen (paper and code give the skewness different weights and draw different
+numbers of groups; the code draws 10^8 per class), on small images by mean and deviation alone, in units of each
+number's deviation (`group_score: units`; elsewhere as the code: of the latents themselves, so that wide ones count
+more, with the skewness); inversion is under the class without guidance (the code's has 4); the step, the 31st of 50
+(loop index 30, t = 600), is stored as the signal level that it has on DiT's schedule. The code begins to sample at
+t = 620, one step off its own statistics; here both are one level. This project's generators, teachers and protocol.
 Checked against: the project's description (generation reference §10), and dit_inversion_save_statistic.py and
 group_sampling.py at 7eb979f.
 Expected: in each recipe, in the paper's own protocol. Hardware and time: digits in the recipe.
@@ -38,15 +38,15 @@ def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     return sampling_reason(parameters)
 
 
-PUBLISHED = Parameters(generator="pretrained")
+PUBLISHED = Parameters(generator="pretrained", group_score="latents")
 _SOURCE = (
     "group_sampling.py: the 31st step of 50 (t = 600, ᾱ .0256), a diagonal normal distribution per class, guidance 4;"
-    " 1,000 groups are ours"
+    " 1,000 groups are ours, chosen by the code's score"
 )
-_SMALL = replace(PUBLISHED, generator="small", guidance_scale=1.5, start_level=0.0172)
+_SMALL = replace(PUBLISHED, generator="small", guidance_scale=1.5, start_level=0.0172, group_score="units")
 _OWN = (
-    "own: one step noisier than the paper's (which was first read as ᾱ .0172; what was measured has it), with the small"
-    " generator's guidance scale; not tuned"
+    "own: one step noisier than the paper's (which was first read as ᾱ .0172; what was measured has it) and groups"
+    " chosen in units of each number, as measured, with the small generator's guidance scale; not tuned"
 )
 
 
@@ -69,8 +69,8 @@ METHOD = Method(
     paper="D3HR. ICML 2025",
     code="lin-zhao-resoLve/D3HR 8ba351d",
     differs=(
-        "Groups are chosen by mean and deviation alone; inversion without guidance; the step is a signal level; this "
-        "project's generators, teachers and protocol."
+        "1,000 groups, on small images chosen by mean and deviation alone; inversion without guidance; the step is a "
+        "signal level; this project's generators, teachers and protocol."
     ),
     fidelity="text",
     summary=(
