@@ -5,8 +5,9 @@ Jiacheng8/CV-DD 24097e9, recover/recover.py.
 Differs: image k begins from this project's RDED image k instead of one drawn from a download; priors are measured here
 unless the setting asks for the published ones; lossless; seeded; RD3 relabels and evaluates with the setting's teacher
 alone (the paper with all five and with batch statistics of half a batch, BSSL). The pool's ShuffleNet has width .5 at
-every size (the original's .5 up to 64 px, 1.0 at 224). The same r_bn serves networks whose BN distances differ by
-orders of magnitude, as in the original (its issue 6).
+every size (the original's .5 up to 64 px, 1.0 at 224), and up to 64 px networks are torchvision's with this project's
+stems (the original's: kuangliu's for CIFAR, with ReLU and projected shortcuts in MobileNet). The same r_bn serves
+networks whose BN distances differ by orders of magnitude, as in the original (its issue 6).
 The pair of an IPC index depends on IPC (at IPC 1 the two best, at 10 the k-th of ten, else drawn), so a shard is the
 whole set; `voters` "nested" gives pairs that depend on the index alone, and shards of single indices.
 Expected: own protocol, in each recipe; not in RD3's tables. Hardware and time: 8.20 s per 224 px image and 23.4 GB on
