@@ -43,6 +43,8 @@ IMAGES = 'key:"sre2l/synthetic_images"'
 SMALL, LARGE = "cluster|1", "cluster|4"
 SHARDS = 4
 """Of LARGE: one image per class each."""
+ATTEMPTS = 3
+"""Runs that may end before a node of theirs could be lost."""
 
 
 @dataclass
@@ -205,15 +207,30 @@ def steps_on(node: RayNode) -> list[int]:
     return [one.pid for one in node.members() if "execute_step" in " ".join(one.cmdline()) and one.name() != "sh"]
 
 
-def middle_of_synthesis(store: ArtefactStore, node: RayNode, process: subprocess.Popen[bytes]) -> dict[str, int]:
-    """Wait until a shard is done and the node computes another; what it computes."""
+@dataclass
+class Begun:
+    """A run whose synthesis is half done, with a shard in the making on the node that will be lost."""
 
-    def reached() -> dict[str, int]:
-        assert process.poll() is None, "the run ended before its node could be lost"
-        busy = computing_on(node, store)
-        return busy if 0 < len(shards(store)) < SHARDS - 1 else {}
+    name: str
+    process: subprocess.Popen[bytes]
+    store: ArtefactStore
+    busy: dict[str, int]
+    """Recipe to process of what that node computes."""
 
-    return wait_for(reached, 600, "the middle of the synthesis")
+
+def half_done(world: World, name: str, node: RayNode) -> Begun:
+    """A run in that state; on a busy machine a run may be over before it is seen there, and another is begun."""
+    for attempt in range(ATTEMPTS):
+        own = f"{name}{attempt}"
+        process, store = world.begin(own), world.store(own)
+        deadline = time.monotonic() + 600
+        while process.poll() is None and time.monotonic() < deadline:
+            busy = computing_on(node, store)
+            if busy and 0 < len(shards(store)) < SHARDS - 1:
+                return Begun(own, process, store, busy)
+            time.sleep(0.1)
+        assert process.poll() == 0, (world.root / own / "log").read_text()[-4000:]
+    raise AssertionError(f"{ATTEMPTS} runs ended before their node could be lost")
 
 
 def ended_well(world: World, name: str, process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
@@ -257,15 +274,14 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(
     world: World, second: RayNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with world.steps_stay_off_the_head():
-        process = world.begin("orphans")
-        store = world.store("orphans")
-        busy = middle_of_synthesis(store, second, process)
+        run = half_done(world, "orphans", second)
+        store = run.store
         (orphan, *_) = steps_on(second)
         second.kill_raylet()
         finished = set(shards(store))
         time.sleep(1)
         assert orphan in {one.pid for one in second.survivors()}, "a step outlives its raylet"
-    retries, computed, reused = ended_well(world, "orphans", process)
+    retries, computed, reused = ended_well(world, run.name, run.process)
     assert contents(store) == {digest: contents(world.calm)[digest] for digest in contents(store)}
     assert len(shards(store)) == SHARDS
     # The orphan may end the step by pieces on the other node before anybody misses it, or be replaced. Without a
@@ -276,7 +292,7 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(
 
     before = {path: store.read_or_none(path) for path in store.list("")}
     # Ray ends a lost node's workers within a second. One that it could not reach would go on, and commit what it has.
-    (lost, *_) = busy
+    (lost, *_) = run.busy
     known = {entry.name: entry for entry in read_settings(Path(__file__).with_name("ray.yaml"))}
     monkeypatch.setattr(registry, "settings", lambda: known)
     unit = manifests(store)[lost].unit()
@@ -293,13 +309,12 @@ def test_a_lost_raylet_leaves_orphans_that_do_no_harm(
 
 def test_a_lost_node_costs_its_unfinished_shard(world: World, second: RayNode) -> None:
     with world.steps_stay_off_the_head():
-        process = world.begin("lost")
-        store = world.store("lost")
-        middle_of_synthesis(store, second, process)
+        run = half_done(world, "lost", second)
+        store = run.store
         assert steps_on(second)
         second.kill()
         finished = set(shards(store))
-    retries, computed, reused = ended_well(world, "lost", process)
+    retries, computed, reused = ended_well(world, run.name, run.process)
     assert retries == 1, "the step that was lost with its node was tried once more"
     assert contents(store) == {digest: contents(world.calm)[digest] for digest in contents(store)}
     assert len(shards(store)) == SHARDS

@@ -6,7 +6,6 @@ Does not belong: assertions.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,8 +13,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+
+import psutil
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -50,21 +53,24 @@ class Command:
         return process
 
     def whole(self, root: Path) -> float:
-        """Run to the end; seconds from the first iteration on. AssertionError with the log's end if it fails."""
-        process, before = self.start(root), iterations(root)
-        while process.poll() is None and iterations(root) == before:
+        """Run to the end; CPU-seconds from the first iteration on. AssertionError with the log's end if it fails."""
+        process = self.start(root)
+        begun = used = _at_work(process, root)
+        deadline = time.monotonic() + 900
+        while process.poll() is None and time.monotonic() < deadline:
+            used = max(used, _cpu_seconds(process.pid))
             time.sleep(0.02)
-        begun = time.monotonic()
-        assert process.wait(900) == 0, (root / "log").read_text()[-2000:]
-        return time.monotonic() - begun
+        assert process.poll() == 0, (root / "log").read_text()[-2000:]
+        return used - begun
 
     def attempt(self, root: Path, seconds: float, workers: int) -> set[str] | None:
-        """Run for that long after the first iteration, then kill -9; the units it was at, or None if it had ended."""
-        process, before = self.start(root, workers), iterations(root)
-        while process.poll() is None and iterations(root) == before:
+        """Let it compute so long (CPU-seconds, so that other work on the machine moves no kill) after the first
+        iteration, then kill -9; the units it was at, or None if it had ended."""
+        before = iterations(root) if (root / "work").is_dir() else {}
+        process = self.start(root, workers)
+        begun = _at_work(process, root, before)
+        while process.poll() is None and _cpu_seconds(process.pid) < begun + seconds:
             time.sleep(0.02)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
         if process.poll() is not None:
             assert process.returncode == 0, (root / "log").read_text()[-2000:]
             return None
@@ -75,6 +81,24 @@ class Command:
         done = contents(root)
         after = iterations(root)
         return {unit for unit in after if unit.rsplit("-", 1)[1] not in done and after[unit] != before.get(unit)}
+
+
+def _at_work(process: subprocess.Popen[bytes], root: Path, before: Mapping[str, int] = MappingProxyType({})) -> float:
+    """Wait for the first iteration; the CPU-seconds used until then."""
+    while process.poll() is None and iterations(root) == before:
+        time.sleep(0.02)
+    return _cpu_seconds(process.pid)
+
+
+def _cpu_seconds(process: int) -> float:
+    """What a process and its descendants have used; of one that has ended 0."""
+    try:
+        own = psutil.Process(process)
+        times = [own.cpu_times(), *(child.cpu_times() for child in own.children(recursive=True))]
+    except psutil.Error:
+        return 0.0
+    # Those of descendants that have ended are their parents' `children_…`.
+    return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
 
 def iterations(root: Path) -> dict[str, int]:
