@@ -52,9 +52,9 @@ class Command:
         os.sched_setaffinity(process.pid, cores[:workers])
         return process
 
-    def whole(self, root: Path) -> float:
+    def whole(self, root: Path, workers: int = 2) -> float:
         """Run to the end; CPU-seconds from the first iteration on. AssertionError with the log's end if it fails."""
-        process = self.start(root)
+        process = self.start(root, workers)
         begun = used = _at_work(process, root)
         deadline = time.monotonic() + 900
         while process.poll() is None and time.monotonic() < deadline:
