@@ -11,6 +11,9 @@ from typing import Any
 
 from dd_assets.errors import InputError
 
+MERGE = "tag:yaml.org,2002:merge"
+"""The tag of `<<`, whose value's keys a mapping takes over."""
+
 
 def read_yaml(path: Path, problem: str = "is not valid YAML", remedy: str = "mend the line named") -> Any:
     """What a file states, {} where it is empty; raises InputError '<path> <problem>: …' and for a key written twice.
@@ -44,11 +47,27 @@ def _load(stream: Any, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Plain YAML that refuses a key written twice, where PyYAML would keep the last silently."""
+        """Plain YAML that refuses a key written twice, where PyYAML would keep the last silently.
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        What `<<` brings in is no key written twice: a mapping's own keys go before it.
+        """
+
+        def __init__(self, stream: Any) -> None:
+            super().__init__(stream)
+            self.looked_at: set[int] = set()
+
+        def flatten_mapping(self, node: Any) -> None:
+            # Called before what `<<` names is copied into the node, and once more for a node that others name.
+            if id(node) not in self.looked_at:
+                self.looked_at.add(id(node))
+                self.refuse_doubles(node)
+            super().flatten_mapping(node)
+
+        def refuse_doubles(self, node: Any) -> None:
             lines: dict[str, int] = {}
             for written, _ in node.value:
+                if written.tag == MERGE:
+                    continue
                 key, line = str(self.construct_object(written, deep=True)), written.start_mark.line + 1
                 if key in lines:
                     raise InputError(
@@ -56,6 +75,5 @@ def _load(stream: Any, where: str) -> Any:
                         "remove one of the two",
                     )
                 lines[key] = line
-            return super().construct_mapping(node, deep)
 
     return yaml.load(stream, Loader)

@@ -21,6 +21,7 @@ from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import ipc_values, setting
 from dd_assets.datasets.user_settings import as_fields
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.yaml_files import read_yaml
 from dd_resources.raw_data import RawData
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -138,6 +139,16 @@ def test_of_a_field_written_twice_the_second_line_is_named(enable):
 """
     with pytest.raises(InputError, match=r"settings\.yaml, line 7: key 'recipes' is written twice, first in line 4"):
         enable(text)
+
+
+def test_what_a_merge_key_brings_in_gives_way_to_the_mappings_own_keys(tmp_path: Path):
+    """A base may itself merge another, and its keys count as written once in each mapping that takes them over."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n", "utf-8")
+    assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 3, "y": 4}}
+    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n  x: 3\n", "utf-8")
+    with pytest.raises(InputError, match=r"line 5: key 'x' is written twice, first in line 4"):
+        read_yaml(path)
 
 
 @pytest.mark.parametrize(
