@@ -66,9 +66,8 @@ def _load(stream: Any, where: str) -> Any:
         def refuse_doubles(self, node: Any) -> None:
             lines: dict[str, int] = {}
             for written, _ in node.value:
-                if written.tag == MERGE:
-                    continue
-                key, line = str(self.construct_object(written, deep=True)), written.start_mark.line + 1
+                key = written.value if written.tag == MERGE else str(self.construct_object(written, deep=True))
+                line = written.start_mark.line + 1
                 if key in lines:
                     raise InputError(
                         f"{where}, line {line}: key {key!r} is written twice, first in line {lines[key]}",

@@ -149,6 +149,9 @@ def test_what_a_merge_key_brings_in_gives_way_to_the_mappings_own_keys(tmp_path:
     path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n  x: 3\n", "utf-8")
     with pytest.raises(InputError, match=r"line 5: key 'x' is written twice, first in line 4"):
         read_yaml(path)
+    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  <<: {y: 2}\n", "utf-8")
+    with pytest.raises(InputError, match=r"line 4: key '<<' is written twice, first in line 3"):
+        read_yaml(path)
 
 
 @pytest.mark.parametrize(
