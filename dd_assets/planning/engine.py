@@ -60,8 +60,10 @@ _HEARERS: list[Callable[[Underway], None]] = []
 class MissingUnits(Exception):
     """Raised by an engine that only looks: these units are not in the store."""
 
-    def __init__(self, units: Sequence[Unit]) -> None:
+    def __init__(self, units: Sequence[Unit], asked: int) -> None:
         self.units = list(units)
+        self.share = len(self.units) / asked
+        """Of the `asked` units that belong together, the part that is not there."""
         super().__init__(f"{len(self.units)} units to compute, first {self.units[0].name}")
 
 
@@ -247,7 +249,7 @@ class Engine:
             if found[unit.digest] is not None:
                 self._count_stored(unit)
         if missing and self.look_only:
-            raise MissingUnits(missing)
+            raise MissingUnits(missing, len(found))
         if missing:
             found.update(self._compute(missing))
         return [manifest for unit in units if (manifest := found[unit.digest]) is not None]

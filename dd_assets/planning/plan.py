@@ -60,7 +60,7 @@ class Row:
     reason: str
     seconds_estimate: float | None = None
     """CPU-process seconds of the units to compute, from what the same kind cost before or, of images to be generated,
-    from what the generator's samples cost; None if nothing is known."""
+    from what the generator's samples cost; None if nothing is known. What their checkpoints hold is not taken off."""
     bytes_estimate: int | None = None
     memory_estimate: int | None = None
     """Bytes at the peak of a synthesis (planning/memory.py, generation_cost.py); None for other stages and finished
@@ -140,18 +140,17 @@ class Planner:
             return row("refused", f"waits for {_named(refused)}, refused")
         previous = self.engine.store.read_reference(self.namespace, stage.asset, cell.partition)
         if waiting:
-            return row(
-                "pending" if previous else "missing", f"waits for {_named(waiting)}", self._whole_cost(stage, cell)
-            )
+            return row("pending" if previous else "missing", f"waits for {_named(waiting)}", self._cost(stage, cell))
         try:
             reference = stage.resolve(cell, inputs, self.engine)
         except MissingFiles as missing:
-            return row("pending" if previous else "missing", str(missing), self._whole_cost(stage, cell))
+            return row("pending" if previous else "missing", str(missing), self._cost(stage, cell))
         except MissingUnits as missing:
             self.missing[(stage.asset, cell.partition)] = missing.units
+            cost = self._cost(stage, cell, missing.share)
             if previous is None:
-                return row("missing", f"units to compute: {len(missing.units)}", self._whole_cost(stage, cell))
-            return row("stale", self._why(stage, cell, previous, missing.units), self._whole_cost(stage, cell))
+                return row("missing", f"units to compute: {len(missing.units)}", cost)
+            return row("stale", self._why(stage, cell, previous, missing.units), cost)
         # Found all the same: of several units what is below may use the others.
         self.found[(stage.asset, cell.partition)] = reference
         require_usable(
@@ -178,14 +177,16 @@ class Planner:
         manifests = [manifest for digest in recipes if (manifest := self.engine.store.lookup(digest)) is not None]
         return recipes + [source for manifest in manifests for source in manifest.sources.values()]
 
-    def _whole_cost(self, stage: Stage, cell: Cell) -> tuple[float, float] | None:
-        """(seconds, bytes) of the whole partition, per image of the IPC as its other partitions cost, or None."""
+    def _cost(self, stage: Stage, cell: Cell, share: float = 1.0) -> tuple[float, float] | None:
+        """(seconds, bytes) of that share of a partition, per image of the IPC as its other partitions cost, or None."""
         if stage.asset not in self._costs:
             self._costs[stage.asset] = self._mean_cost(stage)
         per_index = self._costs[stage.asset]
         if per_index is None:
-            return self._sampling_cost(stage, cell)
-        return (per_index[0] * max(cell.ipc, 1), per_index[1] * max(cell.ipc, 1))
+            whole = self._sampling_cost(stage, cell)
+        else:
+            whole = (per_index[0] * max(cell.ipc, 1), per_index[1] * max(cell.ipc, 1))
+        return (whole[0] * share, whole[1] * share) if whole else None
 
     def _mean_cost(self, stage: Stage) -> tuple[float, float] | None:
         seconds, size, indices = 0.0, 0.0, 0

@@ -269,3 +269,19 @@ def test_a_store_without_scores_is_named_and_a_page_that_cannot_be_written_is_on
     done = run("leaderboard", "--json")
     assert json.loads(done.stdout) == []
     assert "has no scores" in done.stderr
+
+
+def test_a_partition_that_lacks_some_of_its_units_is_told_their_share_of_the_cost(tiny: Tiny) -> None:
+    stored = [tiny.store.read_reference(NAMESPACE, SCORE, partition) for partition in ("tiny|1", "tiny|2")]
+    small, large = [list(found.units.values()) for found in stored if found is not None]
+    gone = large.pop()
+    run("discard", gone[:12])
+    row = planner(tiny).visit((SCORE, "tiny|2"))
+    kept = [tiny.store.lookup(digest) for digest in small + large]
+    # Per image of the IPC, of which the two partitions have one and two.
+    per_index = sum(found.total_bytes for found in kept if found is not None) / (1 + 2)
+    assert (row.status, row.bytes_estimate) == ("stale", round(per_index * 2 / (len(large) + 1)))
+    run("discard", *(digest[:12] for digest in large))
+    row = planner(tiny).visit((SCORE, "tiny|2"))
+    per_index = sum(found.total_bytes for found in kept[: len(small)] if found is not None) / (1 + 2)
+    assert row.bytes_estimate == round(per_index * 2)
