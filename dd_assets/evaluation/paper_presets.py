@@ -110,6 +110,7 @@ _INSTANCE_HARD = {
     "schedule": "multistep",
     "batch_rule": "stated",
     "batch": 64,
+    "hard_form": "mixed",
     "views": {"shuffle_factor": 1, "crop_scale_min": 0.5, "jitter": 0.4},
 }
 _ADAMW_HARD = {**_INSTANCE_HARD, "optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01}

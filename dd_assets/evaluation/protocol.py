@@ -73,8 +73,9 @@ class Protocol:
     """On weights with more than one dimension only (not stated in RD3; RDED, EDC and CV-DD agree)."""
     temperature: float = 20.0
     """KL batchmean without the T^2 factor (not stated for the main table; Figure 8 implies 20)."""
-    hard_form: Literal["mixed", "base_only"] = "mixed"
-    """Hard labels under CutMix: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone."""
+    hard_form: Literal["mixed", "base_only"] = "base_only"
+    """Hard labels under CutMix: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone, which fits RD3's figures for
+    random CIFAR-10 images better (docs/results/rd3_cifar10.md); the catalogue's digits have `mixed`."""
     precision: Literal["fp32", "bf16", "bf16_products"] = "fp32"
     """bf16: networks compute in mixed precision, students and labellers alike; parameters stay fp32. bf16_products:
     besides, on a CPU, 3x3 convolutions onto maps of at most 4 px are products of matrices (models/small_maps.py)."""
@@ -239,13 +240,13 @@ class Protocol:
     def for_labels(self, mode: LabelMode, committee: tuple[str, ...] = ()) -> Protocol:
         """The protocol of one label mode: hard labels come from nobody, a committee by name from the setting's members.
 
-        Fields that the mode does not read are back at their defaults, so that recipes do not differ by them. Raises
-        InputError for members that the setting's committee lacks, or if it has none.
+        Fields that the mode does not read have one value each, as a rule their default, so that recipes do not differ
+        by them. Raises InputError for members that the setting's committee lacks, or if it has none.
         """
         if mode == "hard":
             unread = {name: _defaults()[name] for name in ("temperature", *_SOFT_ONLY)}
             return replace(self, label=mode, label_storage="stored", **unread)
-        own = replace(self, label=mode, hard_form=_defaults()["hard_form"])
+        own = replace(self, label=mode, hard_form=_SOFT_HARD_FORM)
         if self.labeller == "teacher":
             return own
         pool = self.label_pool or committee
@@ -269,7 +270,7 @@ class Protocol:
         }
         whole = {name: _defaults()[name] for name in _LABEL_BYTES}
         changes = {"label_storage": "stored", "labeller": "teacher", "label_pool": (), "label_mix": "mean", **loss}
-        changes |= whole
+        changes |= {**whole, "hard_form": _SOFT_HARD_FORM}
         return replace(self, label="soft", **changes)
 
     def for_student(self, same_architecture: bool, images: int, student: str = "") -> Protocol:
@@ -337,6 +338,8 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "decay": ("schedule", ("multistep",)),
 }
 """Field to the field and the values without which it has no effect."""
+_SOFT_HARD_FORM: Literal["mixed"] = "mixed"
+"""What the recipes of soft labels say of hard ones: the default when the first of them were stored."""
 _LABELLING = ("labeller", "label_pool", "label_mix", "label_batch_norm", "label_micro_batch", "label_dropout")
 _LABEL_BYTES = ("label_codec", "label_top_k", "label_epochs")
 _SOFT_ONLY = (

@@ -222,4 +222,4 @@ def test_stated_sizes_and_rates_are_carried_out_and_leave_no_mark() -> None:
 def test_hard_labels_keep_nothing_of_a_distillation_loss() -> None:
     stated = Protocol(views=VIEWS, loss="crld", label_storage="online", kd_ce=2.0, crld_within=1.0)
     assert stated.for_labels("hard") == Protocol(views=VIEWS, label="hard")
-    assert stated.by_one_teacher() == Protocol(views=VIEWS)
+    assert stated.by_one_teacher() == Protocol(views=VIEWS).for_labels("soft")
