@@ -218,6 +218,8 @@ def _piece(function: Callable[[Item], Result], item: Item) -> Result:
 
 
 def _end_worker(number: int, frame: FrameType | None) -> None:
+    # The executor sends a second one when it sees another worker end: it would stop the giving back half-way.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(ENDED)
 
 

@@ -195,14 +195,16 @@ class Files:
             with _written_beside(self._path(relative), data) as temporary:
                 os.replace(temporary, self._path(relative))
 
-    def read_or_none(self, relative: str) -> bytes | None:
-        """A file's bytes, or None if it is not there."""
+    def read_or_none(self, relative: str, first: int = 0, count: int | None = None) -> bytes | None:
+        """A file's bytes, or `count` of them from number `first` on, which must be there; None without a file."""
         with self._errors(f"reading {relative}"):
             try:
                 if not self._local:
-                    return self._fs.cat_file(self._path(relative))
+                    end = None if count is None else first + count
+                    return self._fs.cat_file(self._path(relative), start=first or None, end=end)
                 with open(self._path(relative), "rb") as file:
-                    return file.read()
+                    file.seek(first)
+                    return file.read(-1 if count is None else count)
             except FileNotFoundError:
                 return None
 

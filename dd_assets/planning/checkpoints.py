@@ -1,11 +1,14 @@
 """Resumable state of a unit that is being computed, in the store, and what computing it has cost so far.
 
-Belongs here: writing, reading and clearing it. Does not belong: what the state is (the units), when it is cleared
-(engine.py).
+Belongs here: writing, reading and clearing it, looking what it cost. Does not belong: what the state is (the units),
+when it is cleared (engine.py).
 """
 
 from __future__ import annotations
 
+import json
+import math
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +16,18 @@ from typing import Any
 
 from dd_assets.lazy import np
 from dd_assets.planning.digests import text_digest
+from dd_resources.files import Entry
 from dd_resources.store import ArtefactStore
 
 JUDGED_BY = ("accuracy_floor",)
 """Parameters that a finished result is judged by, and that change nothing of how it is computed."""
 SPENT = "spent"
 """What a checkpoint cost, beside the unit's own arrays: wall and CPU seconds."""
+
+
+def checkpoint_path(area: str) -> str:
+    """Where the state of an area lies, relative to the store."""
+    return f"work/{area}/checkpoint.safetensors"
 
 
 def area_of(recipe: Mapping[str, Any]) -> str:
@@ -56,7 +65,7 @@ class StoreCheckpoints:
 
     @property
     def _path(self) -> str:
-        return f"work/{self.digest}/checkpoint.safetensors"
+        return checkpoint_path(self.digest)
 
     def load(self) -> dict[str, np.ndarray] | None:
         """The latest checkpoint, or None; a damaged one counts as none."""
@@ -84,3 +93,21 @@ class StoreCheckpoints:
     def clear(self) -> None:
         """Remove the work area of this unit."""
         self.store.remove(f"work/{self.digest}")
+
+
+def seconds_held(store: ArtefactStore, file: Entry) -> float:
+    """Wall seconds that a listed checkpoint took, read without its arrays; 0 where it does not tell, or is damaged."""
+
+    def numbered(first: int, count: int) -> bytes:
+        if min(first, count) < 0 or first + count > file.bytes:
+            raise ValueError
+        return store.read_or_none(file.path, first, count) or b""
+
+    try:
+        length = int.from_bytes(numbered(0, 8), "little")
+        begin, end = json.loads(numbered(8, length))[SPENT]["data_offsets"]
+        data = 8 + length
+        wall, _ = struct.unpack("<2d", numbered(data + begin, end - begin) if begin >= 0 else b"")
+    except (ValueError, LookupError, TypeError, RecursionError, struct.error):
+        return 0.0
+    return max(wall, 0.0) if math.isfinite(wall) else 0.0

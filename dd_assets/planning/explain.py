@@ -19,7 +19,9 @@ SHOWN = ("finished", "host", "device", "torch")
 
 
 def explain(store: ArtefactStore, reference_units_old: Mapping[str, str] | Iterable[str], unit_new: Unit) -> list[str]:
-    """What differs between `unit_new` and the most similar unit that an asset partition had; empty if nothing does.
+    """What differs between `unit_new` and the most similar unit that an asset partition had.
+
+    Empty if nothing does, or if it had that very unit, which is no longer in the store.
 
     reference_units_old: a Reference's `units` (key to recipe digest), or recipe digests. Parameters have dotted names
     ('protocol.optimiser.rate', list items by position); a changed input is followed through its own recipe as far as
@@ -27,14 +29,14 @@ def explain(store: ArtefactStore, reference_units_old: Mapping[str, str] | Itera
     """
     digests = reference_units_old.values() if isinstance(reference_units_old, Mapping) else reference_units_old
     digests = list(digests)
-    same = store.lookup(unit_new.digest) if unit_new.digest in digests else None
-    if same is not None:
-        return [f"its file {name} is gone from the store" for name in store.lost(same)]
+    if unit_new.digest in digests:
+        same = store.lookup(unit_new.digest)
+        return [f"its file {name} is gone from the store" for name in (store.lost(same) if same else ())]
     known = [manifest for digest in digests if (manifest := store.lookup(digest)) is not None]
     gone = len(digests) - len(known)
     same_kind = [manifest for manifest in known if manifest.recipe["unit"] == unit_new.name]
     if not same_kind:
-        lost = f" ({gone} of its units are no longer in the store)" if gone else ""
+        lost = f" ({gone} of its units {'is' if gone == 1 else 'are'} no longer in the store)" if gone else ""
         return [f"the partition had no unit of kind {unit_new.name}{lost}"]
     new, sources = plain(unit_new.recipe), unit_new.sources
     return min((_compare(store, manifest, new, sources) for manifest in same_kind), key=len)

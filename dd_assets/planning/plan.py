@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dd_assets.datasets.registry import settings
@@ -16,6 +17,7 @@ from dd_assets.errors import REFUSALS, DDError, InputError, UnknownNameError
 from dd_assets.methods.contract import Facts, Method
 from dd_assets.methods.registry import method
 from dd_assets.planning.cells import STUDIES, declared_parameters
+from dd_assets.planning.checkpoints import area_of, checkpoint_path, seconds_held
 from dd_assets.planning.committees import NEED_COMMITTEE, without_committee
 from dd_assets.planning.engine import Engine, MissingFiles, MissingUnits
 from dd_assets.planning.explain import explain
@@ -33,8 +35,10 @@ from dd_assets.planning.graph import Cell, Stage, stage, stages
 from dd_assets.planning.influence import INFLUENCE
 from dd_assets.planning.scoring import scored_draws
 from dd_assets.planning.unit import Manifest, Reference, Unit, require_usable
+from dd_assets.report.formats import duration
 from dd_assets.units import dataset
 from dd_assets.units.surrogate import without_surrogate
+from dd_resources.files import Entry
 
 Target = tuple[str, str]
 """(asset, partition key)."""
@@ -60,7 +64,7 @@ class Row:
     reason: str
     seconds_estimate: float | None = None
     """CPU-process seconds of the units to compute, from what the same kind cost before or, of images to be generated,
-    from what the generator's samples cost; None if nothing is known. What their checkpoints hold is not taken off."""
+    from what the generator's samples cost, less what their checkpoints took; None if nothing is known."""
     bytes_estimate: int | None = None
     memory_estimate: int | None = None
     """Bytes at the peak of a synthesis (planning/memory.py, generation_cost.py); None for other stages and finished
@@ -147,10 +151,13 @@ class Planner:
             return row("pending" if previous else "missing", str(missing), self._cost(stage, cell))
         except MissingUnits as missing:
             self.missing[(stage.asset, cell.partition)] = missing.units
+            held = self._held(missing.units)
             cost = self._cost(stage, cell, missing.share)
+            left = cost and (max(cost[0] - held, 0.0), cost[1])
+            begun = f", of which checkpoints hold {duration(held)}" if held else ""
             if previous is None:
-                return row("missing", f"units to compute: {len(missing.units)}", cost)
-            return row("stale", self._why(stage, cell, previous, missing.units), cost)
+                return row("missing", f"units to compute: {len(missing.units)}{begun}", left)
+            return row("stale", self._why(stage, cell, previous, missing.units) + begun, left)
         # Found all the same: of several units what is below may use the others.
         self.found[(stage.asset, cell.partition)] = reference
         require_usable(
@@ -164,12 +171,24 @@ class Planner:
             return row("stale", MARKED, (0.0, 0.0))
         return row("fresh", "", (0.0, 0.0))
 
+    @cached_property
+    def _checkpoints(self) -> Mapping[str, Entry]:
+        """By path, as they were at the first look."""
+        return {entry.path: entry for entry in self.engine.store.entries("work")}
+
+    def _held(self, units: Sequence[Unit]) -> float:
+        """Wall seconds of these units that need not be computed again."""
+        paths = {checkpoint_path(area_of(unit.recipe)) for unit in units}
+        files = [self._checkpoints[path] for path in paths if path in self._checkpoints]
+        return sum(seconds_held(self.engine.store, file) for file in files)
+
     def _why(self, stage: Stage, cell: Cell, previous: Reference, missing: Sequence[Unit]) -> str:
         """What changed, from the recipes behind the old reference to the first unit that is missing."""
         lines = explain(self.engine.store, self._recipes_behind(previous), missing[0])
         if not previous.declared:
             lines = ["it was made with overridden parameters", *lines]
-        return "; ".join(lines) or f"{len(missing)} of its units are gone from the store"
+        verb = "is" if len(missing) == 1 else "are"
+        return "; ".join(lines) or f"{len(missing)} of its units {verb} gone from the store"
 
     def _recipes_behind(self, reference: Reference) -> list[str]:
         """The reference's units and, one step below, what those were made from (shards of an image set)."""

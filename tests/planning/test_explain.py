@@ -121,6 +121,12 @@ def test_the_most_similar_unit_is_compared(store: ArtefactStore) -> None:
 def test_a_kind_that_was_not_there_and_units_that_are_gone(store: ArtefactStore) -> None:
     old = commit(store, teacher())
     store.discard(old)
-    assert explain(store, [old.recipe_digest], teacher()) == [
-        "the partition had no unit of kind teacher (1 of its units are no longer in the store)"
+    assert explain(store, [old.recipe_digest], student()) == [
+        "the partition had no unit of kind training (1 of its units is no longer in the store)"
     ]
+
+
+def test_a_unit_that_is_gone_is_not_compared_with_those_that_stayed(store: ArtefactStore) -> None:
+    olds = [commit(store, student(seed=seed)) for seed in range(2)]
+    store.discard(olds[0])
+    assert explain(store, [old.recipe_digest for old in olds], student(seed=0)) == []

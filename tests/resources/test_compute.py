@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -71,6 +72,33 @@ def test_an_abandoned_map_ends_its_workers_and_their_leases(tmp_path: Path, inte
     assert not any(map(alive, workers)), "somebody computes on for nobody"
     assert begun(tmp_path) == {0, 1, 2}, "a piece that was queued began"
     assert leased_recipes(ArtefactStore(f"{tmp_path}/store")) == []
+
+
+def give_back_slowly(root: Path, parent: int) -> None:
+    """A worker that is busy until it is told to end, and takes half a second to give back what it holds."""
+    compute._begin_worker(1, parent)
+    try:
+        (root / "begun").touch()
+        time.sleep(30)
+    finally:
+        (root / "ending").touch()
+        time.sleep(0.5)
+        (root / "ended").touch()
+
+
+def test_a_worker_told_to_end_twice_gives_back_what_it_holds(tmp_path: Path) -> None:
+    """The executor tells all its workers to end when one has ended, whoever told that one."""
+    worker = multiprocessing.get_context("spawn").Process(target=give_back_slowly, args=(tmp_path, os.getpid()))
+    worker.start()
+    for stage in ("begun", "ending"):
+        deadline = time.monotonic() + 60
+        while not (tmp_path / stage).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGTERM)
+    worker.join()
+    assert (tmp_path / "ended").exists()
+    assert worker.exitcode == compute.ENDED
 
 
 def square(number: int) -> int:

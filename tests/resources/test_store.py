@@ -119,6 +119,16 @@ def test_a_folder_that_cannot_be_created_is_a_clear_error(tmp_path: Path) -> Non
         ArtefactStore(str(tmp_path / "file" / "store")).open()
 
 
+def test_a_part_of_a_file_is_read_by_its_first_byte_and_their_number(store: ArtefactStore) -> None:
+    store.replace("digits", b"0123456789")
+    store.replace("empty", b"")
+    assert store.read_or_none("digits", 0, 3) == b"012"
+    assert store.read_or_none("digits", 7, 3) == b"789"
+    assert store.read_or_none("digits", 4) == b"456789"
+    assert store.read_or_none("empty") == b""
+    assert store.read_or_none("absent", 2, 3) is None
+
+
 def test_of_sixteen_racing_writers_exactly_one_wins(store: ArtefactStore) -> None:
     outcomes = race(store, lambda opened, number: opened.put_if_absent("contested", f"writer {number}".encode()))
     winners = [number for number, won in outcomes.items() if won]
