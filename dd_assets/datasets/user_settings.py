@@ -26,6 +26,7 @@ from dd_assets.datasets.setting import (
 )
 from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import DDError, InputError, UnknownNameError
+from dd_assets.evaluation.preset import changed
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.methods.contract import with_overrides
@@ -207,8 +208,14 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         trainings=_whole(where, "trainings", fields.get("trainings", 3), 1, 1000),
         draws=_whole(where, "draws", fields.get("draws", 0), 0, 1000),
         first_seed=_whole(where, "first_seed", fields.get("first_seed", 0), 0, 2**31),
-        protocol=with_overrides(Protocol(views=views), fields.get("protocol", {}), f"{where}, protocol"),
+        protocol=_protocol(where, Protocol(views=views), fields.get("protocol", {})),
     )
+    factor = chosen.protocol.views.shuffle_factor
+    if chosen.size % factor:
+        raise InputError(
+            f"{where}: patch shuffle by {factor} would lose pixels at {chosen.size} px",
+            "choose `views: rded_factor`, or a `shuffle_factor` that divides the size below `views` of `protocol`",
+        )
     if chosen.priors not in PRIOR_SOURCES:
         raise UnknownNameError.of(f"priors of {where}", str(chosen.priors), PRIOR_SOURCES)
     for network in (*(choice.architecture for choice in (chosen.teacher, *chosen.committee)), *chosen.students):
@@ -219,6 +226,22 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         if label not in ("soft", "hard"):
             raise UnknownNameError.of(f"label of {where}", label, ("soft", "hard"))
     return chosen
+
+
+def _protocol(where: str, base: Protocol, stated: Any) -> Protocol:
+    """The protocol with the stated fields; what stands below its `views` changes those of the setting's preset."""
+    if not isinstance(stated, dict):
+        raise InputError(f"{where}: protocol must be a mapping of fields", SEE)
+    views = stated.get("views", {})
+    with_overrides(base.views, views, f"{where}, protocol, views")
+    if views.get("hflip", 0) > base.views.hflip:
+        raise InputError(
+            f"{where}, protocol, views: hflip={views['hflip']} is above {base.views.hflip}",
+            "give less; where a mirrored image keeps its class the setting has `hflip: true`",
+        )
+    protocol = with_overrides(base, {**stated, "views": base.views}, f"{where}, protocol")
+    protocol.require_read()
+    return changed(protocol, {"views": views})
 
 
 def _recipes(where: str, stated: Any) -> dict[str, dict[str, Any]]:

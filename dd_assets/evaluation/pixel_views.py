@@ -19,12 +19,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from dd_assets.errors import InputError
-from dd_assets.evaluation.view_presets import Views
+from dd_assets.evaluation.view_presets import MAX_MAGNITUDE, Views
 from dd_assets.randomness import words
 
-BINS = 30
-"""Largest magnitude."""
 JITTERS = 3
 """Brightness, contrast, saturation."""
 ORDERS = tuple(itertools.permutations(range(JITTERS)))
@@ -62,17 +59,6 @@ OPERATIONS: dict[str, Operation] = {
     "Equalize": lambda x, m: tv.equalize(x),
 }
 """By torchvision's names; those that have no direction take the magnitude alone."""
-
-
-def check_changes(views: Views) -> None:
-    """Raise InputError for numbers out of their range, and for a magnitude without operations."""
-    if not (0 <= views.jitter <= 1 and 0 <= views.rand_magnitude <= BINS and views.rand_operations >= 0):
-        raise InputError(
-            f"jitter={views.jitter}, rand_operations={views.rand_operations}, rand_magnitude={views.rand_magnitude}",
-            f"use a jitter in [0, 1], 0 operations or more, a magnitude of 0 to {BINS}",
-        )
-    if views.rand_magnitude and not views.rand_operations:
-        raise InputError(f"rand_magnitude={views.rand_magnitude} would change nothing", "set `rand_operations`")
 
 
 def drawn_changes(views: Views, count: int, seed: int, epoch: int) -> np.ndarray:
@@ -117,7 +103,7 @@ def rand_augment(images: Tensor, codes: Tensor, magnitude: int) -> Tensor:
     for column in codes.unbind(dim=1):
         for code in torch.unique(column).tolist():
             mine = column == code
-            signed = (1 - 2 * (code % 2)) * magnitude / BINS
+            signed = (1 - 2 * (code % 2)) * magnitude / MAX_MAGNITUDE
             found[mine] = OPERATIONS[names[code // 2]](found[mine], signed)
     return found
 

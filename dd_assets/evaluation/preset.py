@@ -67,8 +67,9 @@ def _fitting(ranges: Ranges, ipc: int) -> Changes:
 
 
 def changed(protocol: Protocol, changes: Changes) -> Protocol:
-    """The protocol with fields changed, `views` field by field; raises UnknownNameError for one that does not exist.
+    """The protocol with fields changed, `views` field by field.
 
+    Raises UnknownNameError for one that does not exist, InputError for a value that cannot be.
     Nothing gives mirror images to a setting that has none, since there a mirror changes the class. Views that equal a
     preset's take its name and others the name 'own': what they are called depends on what they do, so that equal label
     tables are computed once.

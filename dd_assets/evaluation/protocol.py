@@ -75,7 +75,7 @@ class Protocol:
     """KL batchmean without the T^2 factor (not stated for the main table; Figure 8 implies 20)."""
     hard_form: Literal["mixed", "base_only"] = "base_only"
     """Hard labels under CutMix: lam CE(base) + (1 - lam) CE(pasted), or CE(base) alone, which fits RD3's figures for
-    random CIFAR-10 images better (docs/results/rd3_cifar10.md); the catalogue's digits have `mixed`."""
+    random CIFAR-10 images better (docs/results/rd3_cifar10.md); `digits` and `mnist` have `mixed`."""
     precision: Literal["fp32", "bf16", "bf16_products"] = "fp32"
     """bf16: networks compute in mixed precision, students and labellers alike; parameters stay fp32. bf16_products:
     besides, on a CPU, 3x3 convolutions onto maps of at most 4 px are products of matrices (models/small_maps.py)."""
@@ -215,6 +215,14 @@ class Protocol:
                 "a curve has both, and none has neither",
             )
 
+    def require_read(self) -> None:
+        """Raise InputError for a stated number that a rule is to replace; `for_student` carries the rules out."""
+        for name, (rule, needed) in _RULED.items():
+            if getattr(self, name) != _defaults()[name] and getattr(self, rule) != needed:
+                raise InputError(
+                    f"protocol: {name}={getattr(self, name)!r} would change nothing", f"set `{rule}: {needed}`"
+                )
+
     @property
     def labelling(self) -> Labelling:
         """Whose soft labels a student gets; an empty `label_pool` must have been replaced by the members' names."""
@@ -338,6 +346,8 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "decay": ("schedule", ("multistep",)),
 }
 """Field to the field and the values without which it has no effect."""
+_RULED = {"batch": ("batch_rule", "stated"), "zeta": ("zeta_rule", "stated"), "learning_rate": ("rates", "rd3")}
+"""Field to the rule that replaces it unless it has this value."""
 _SOFT_HARD_FORM: Literal["mixed"] = "mixed"
 """What the recipes of soft labels say of hard ones: the default when the first of them were stored."""
 _LABELLING = ("labeller", "label_pool", "label_mix", "label_batch_norm", "label_micro_batch", "label_dropout")

@@ -7,9 +7,18 @@ Source: RD3 paper, section 3.2, Table 8, appendix M; LINs-lab/RDED 3f6453d, vali
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dd_assets.bounds import COUNT_OR_NONE, NOT_NEGATIVE, SHARE, SHARE_ABOVE_ZERO, Range, require
+from dd_assets.errors import InputError
 from dd_assets.later import later
+
+MAX_FACTOR = 5
+"""Largest patch-shuffle factor whose two strip orders fit the uint16 code of views.py (120 * 120 < 65536)."""
+MAX_MAGNITUDE = 30
+"""RandAugment's, of torchvision's 31 bins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,29 @@ class Views:
     jitter: float = later(0.0)
     """Brightness, contrast and saturation are each multiplied by a factor in 1 ± this, in random order."""
 
+    def __post_init__(self) -> None:
+        require("views", self, _RANGES)
+        if self.mixup_alpha and self.cutmix_alpha:
+            raise InputError(f"views: mixup_alpha={self.mixup_alpha} with CutMix", "use one of the two, the other 0")
+        if self.rand_magnitude and not self.rand_operations:
+            idle = f"views: rand_magnitude={self.rand_magnitude} would change nothing"
+            raise InputError(idle, "set `rand_operations`")
+
+
+def _whole(least: int, most: float, words: str) -> Range:
+    return Range(lambda value: isinstance(value, int) and least <= value <= most, words)
+
+
+_RANGES: Mapping[str, Range] = {
+    "shuffle_factor": _whole(1, MAX_FACTOR, f"1 to {MAX_FACTOR}"),
+    "crop_scale_min": SHARE_ABOVE_ZERO,
+    "hflip": SHARE,
+    "cutmix_alpha": Range(lambda value: value >= 0 and float(value).is_integer(), "0 (off) or a whole number"),
+    "mixup_alpha": NOT_NEGATIVE,
+    "rand_operations": _whole(0, math.inf, COUNT_OR_NONE.words),
+    "rand_magnitude": _whole(0, MAX_MAGNITUDE, f"0 to {MAX_MAGNITUDE}"),
+    "jitter": SHARE,
+}
 
 VIEW_PRESETS = {
     # RD3 section 3.2 and Table 8 read literally: crop from .5 and patch shuffle for every dataset.

@@ -25,7 +25,7 @@ from torch import Tensor
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError
 from dd_assets.evaluation.mixing import blend, cutmix_boxes, mixup_shares, paste
-from dd_assets.evaluation.pixel_views import change, check_changes, drawn_changes
+from dd_assets.evaluation.pixel_views import change, drawn_changes
 from dd_assets.evaluation.view_presets import Views
 from dd_assets.randomness import integers, permutation, uniform, words
 
@@ -35,8 +35,6 @@ TRIES = 10
 """Crop proposals before the fallback to the whole (square) image, as in torchvision."""
 SPAN_PIXELS = 2**19
 """Epochs are rendered together up to this many pixels; a larger epoch is rendered batch by batch."""
-MAX_FACTOR = 5
-"""Largest patch-shuffle factor whose two strip orders fit the uint16 code (120 * 120 < 65536)."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +92,10 @@ def check_views(views: Views, images: int, size: int, batch: int) -> None:
     """Raise InputError where views of `images` square images of `size` pixels cannot be made."""
     if min(images, batch) < 1:
         raise InputError(f"views of {images} images in batches of {batch}", "both must be at least 1")
-    if not 1 <= views.shuffle_factor <= MAX_FACTOR:
-        raise InputError(f"patch shuffle factor {views.shuffle_factor}", f"use 1 to {MAX_FACTOR}")
     if size % views.shuffle_factor:
         raise InputError(
             f"patch shuffle by {views.shuffle_factor} would lose pixels at {size} px", "use a factor that divides it"
         )
-    if not 0 < views.crop_scale_min <= 1:
-        raise InputError(f"crop_scale_min={views.crop_scale_min}", "use a share in (0, 1]")
-    if views.cutmix_alpha != int(views.cutmix_alpha) or views.cutmix_alpha < 0:
-        raise InputError(f"cutmix_alpha={views.cutmix_alpha}", "use 0 (off) or a whole number")
-    if views.mixup_alpha < 0 or (views.mixup_alpha and views.cutmix_alpha):
-        raise InputError(f"mixup_alpha={views.mixup_alpha} with CutMix", "use one of the two, the other 0")
-    check_changes(views)
     if max(size, batch, math.ceil(images / batch)) > 2**16 - 1:
         raise InputError(f"{images} images of {size} px in batches of {batch} exceed the 16-bit label schema")
 

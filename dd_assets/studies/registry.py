@@ -340,5 +340,5 @@ def _variant(where: str, name: str, stated: Mapping[str, Any]) -> Variant:
         raise UnknownNameError.of(f"label of {where}", made.label, ("soft", "hard"))
     if OWN_METHOD not in made.preset:
         base = apply(Protocol(views=VIEW_PRESETS["rd3"]), preset(made.preset).name, "", 1)
-        changed(base, made.protocol)
+        changed(base, made.protocol).require_read()
     return made

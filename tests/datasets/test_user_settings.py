@@ -21,6 +21,7 @@ from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import ipc_values, setting
 from dd_assets.datasets.user_settings import as_fields
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.evaluation.view_presets import VIEW_PRESETS
 from dd_assets.yaml_files import read_yaml
 from dd_resources.raw_data import RawData
 
@@ -47,6 +48,21 @@ def test_fields_are_laid_over_the_base(enable):
     assert (mine.data, mine.ipc, mine.options, mine.protocol.epochs) == ("cifar10", (2,), base.options, 7)
     assert (mine.protocol.views.hflip, base.protocol.views.hflip) == (0.0, 0.5)
     assert ipc_values() == (1, 2, 10, 50)
+
+
+def test_single_fields_of_the_views_are_laid_over_their_preset(enable):
+    def views(fields):
+        return enable(f"mine: {{base: cifar10, {fields}}}")["mine"].protocol.views
+
+    rd3 = VIEW_PRESETS["rd3"]
+    assert views("protocol: {views: {crop_scale_min: 0.25}}") == replace(rd3, crop_scale_min=0.25, preset="own")
+    assert views("views: rded_factor, protocol: {views: {cutmix_alpha: 0, jitter: 1}}") == replace(
+        VIEW_PRESETS["rded_factor"], cutmix_alpha=0.0, jitter=1.0, preset="own"
+    )
+    # Equal views have one name, so that equal label tables are computed once.
+    assert views("protocol: {views: {shuffle_factor: 1, crop_scale_min: 1}}") == VIEW_PRESETS["rded_factor"]
+    assert views("hflip: false, protocol: {views: {crop_scale_min: 0.5}}") == replace(rd3, hflip=0.0)
+    assert views("protocol: {views: {hflip: 0}}") == replace(rd3, hflip=0.0, preset="rd3")
 
 
 def test_another_reader_starts_without_the_bases_options(enable):
@@ -98,6 +114,17 @@ def test_an_unknown_base_names_the_nearest(enable):
         ("protocol: {epochs: many}", InputError, "is not a int"),
         ("protocol: {batch: 0, batch_rule: stated}", InputError, "batch=0 → give a whole number, 1 or more"),
         ("protocol: {learning_rate: .inf}", InputError, "learning_rate is infinite"),
+        ("protocol: {batch: 128}", InputError, "batch=128 would change nothing → set `batch_rule: stated`"),
+        ("protocol: {zeta: 2}", InputError, "zeta=2.0 would change nothing → set `zeta_rule: stated`"),
+        ("protocol: {rates: rded, learning_rate: 0.5}", InputError, "learning_rate=0.5 would .* set `rates: rd3`"),
+        ("protocol: {views: rded_factor}", InputError, "protocol, views: 'rded_factor' is no mapping"),
+        ("protocol: {views: {crop: 0.3}}", UnknownNameError, "protocol, views 'crop'"),
+        ("protocol: {views: {preset: mine}}", UnknownNameError, "field of the views 'preset'"),
+        ("protocol: {views: {crop_scale_min: small}}", InputError, "crop_scale_min='small' is not a float"),
+        ("protocol: {views: {crop_scale_min: 2}}", InputError, r"crop_scale_min=2.0 → give a number in \(0, 1\]"),
+        ("protocol: {views: {hflip: 0.9}}", InputError, "hflip=0.9 is above 0.5"),
+        ("protocol: {views: {shuffle_factor: 3}}", InputError, "patch shuffle by 3 would lose pixels at 32 px"),
+        ("size: 33", InputError, "patch shuffle by 2 would lose pixels at 33 px → choose `views: rded_factor`"),
         ("teacher: {architecture: resnet18, recipe: {epochs: 0}}", InputError, "epochs=0 → give a whole number, 1"),
     ],
 )

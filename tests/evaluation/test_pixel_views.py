@@ -149,20 +149,6 @@ def test_the_label_table_knows_mixup_and_its_checksums_know_the_draws() -> None:
     assert checksum(schedule, 0) != checksum(replace(schedule, changes=schedule.changes + 1), 0)
 
 
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"mixup_alpha": 0.8, "cutmix_alpha": 1.0}, "with CutMix"),
-        ({"rand_magnitude": 9}, "would change nothing"),
-        ({"rand_operations": 2, "rand_magnitude": 31}, "magnitude of 0 to 30"),
-        ({"jitter": 1.5}, r"jitter in \[0, 1\]"),
-    ],
-)
-def test_what_cannot_be_is_refused(changes: dict[str, float], match: str) -> None:
-    with pytest.raises(InputError, match=match):
-        epoch_geometry(replace(STILL, **changes), 5, 8, 3, 0, 0)
-
-
 def test_papers_recipes_have_what_their_scripts_have() -> None:
     base = Protocol(views=VIEW_PRESETS["rd3"])
     sre2l = apply(base, "paper:sre2l", "cifar10", 10).views

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,16 +112,23 @@ def test_odd_size_refuses_patch_shuffle_instead_of_losing_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("views", "match"),
+    ("changes", "match"),
     [
-        (replace(RD3, cutmix_alpha=0.5), "cutmix_alpha"),
-        (replace(RD3, crop_scale_min=0.0), "crop_scale_min"),
-        (replace(RD3, shuffle_factor=8), "factor 8"),
+        ({"cutmix_alpha": 0.5}, "cutmix_alpha=0.5 → give 0 .off. or a whole number"),
+        ({"crop_scale_min": 0.0}, "crop_scale_min=0.0"),
+        ({"crop_scale_min": "half"}, "crop_scale_min='half' → give a number in"),
+        ({"shuffle_factor": 8}, "shuffle_factor=8 → give 1 to 5"),
+        ({"shuffle_factor": 2.0}, "shuffle_factor=2.0 → give 1 to 5"),
+        ({"hflip": 2}, "hflip=2"),
+        ({"rand_operations": 2, "rand_magnitude": 31}, "rand_magnitude=31 → give 0 to 30"),
+        ({"rand_magnitude": 9}, "rand_magnitude=9 would change nothing → set `rand_operations`"),
+        ({"jitter": float("nan")}, "jitter=nan"),
+        ({"mixup_alpha": 0.8}, "mixup_alpha=0.8 with CutMix"),
     ],
 )
-def test_views_that_cannot_be_made_are_refused(views: Views, match: str) -> None:
+def test_views_that_cannot_be_made_are_refused(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
-        epoch_geometry(views, 4, 8, 2, 0, 0)
+        replace(RD3, **changes)
 
 
 def test_lam_is_the_share_of_pixels_kept_after_clipping() -> None:
