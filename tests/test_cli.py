@@ -117,6 +117,8 @@ def test_columns_that_a_width_cannot_hold_go_in_the_order_stated() -> None:
     ("arguments", "code", "text"),
     [
         (("demo", "--methods", "sre2"), 2, "unknown method 'sre2' → did you mean 'sre2l'?"),
+        (("demo", "--html", "/"), 3, "the page cannot be written to /: Is a directory → name a file in a folder"),
+        (("leaderboard", "--html", "/proc/x/y"), 3, "the page cannot be written to /proc/x/y: "),
         (("sync", "--partition", "digit"), 2, "unknown dataset 'digit' → did you mean 'digits'?"),
         (("sync", "--partition", "digits|7"), 3, "digits has no IPC '7'"),
         (("sync", "--partition", "digits:10"), 2, "unknown partition 'digits:10' → write it as 'digits|10', in quotes"),

@@ -59,8 +59,7 @@ def build() -> list[dg.AssetsDefinition]:
         try:
             opened = store.open()
             engine = Engine(opened, raw_data.get(), compute.get(networks=False), announce=context.log.info)
-            manifest = engine.run([leaderboard.plan(opened, NAMESPACE)])[0]
-            return _result(engine, manifest)
+            return _result(engine, leaderboard.current(engine, NAMESPACE))
         except DDError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 

@@ -22,7 +22,7 @@ from dd_assets.cli.common import (
     select_option,
     targets_of,
 )
-from dd_assets.cli.looking import show_leaderboard
+from dd_assets.cli.looking import check_page, show_leaderboard
 from dd_assets.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ def _stored_recipe(store: ArtefactStore, beginning: str) -> str:
 def demo(chosen: str, html: str) -> None:
     """The main job on real digits: distil, relabel, train, rank."""
     names = _demo_methods(chosen)
+    check_page(html)
     targets = [(f"{name}/score_{DEMO_STUDENT}", f"digits|{ipc}") for ipc in DEMO_IPC for name in names]
     outcome = _sync(targets, strict=True)
     _closing(outcome)

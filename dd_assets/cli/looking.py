@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import sys
+import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -225,6 +227,8 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
     from dd_assets.units.leaderboard import page
     from dd_resources.injection import NAMESPACE
 
+    if html:
+        check_page(html)
     store = opened_store()
     rows = leaderboard_rows(store, NAMESPACE)
     if as_json:
@@ -240,9 +244,21 @@ def show_leaderboard(html: str | None, as_json: bool, origin: dict[Target, str])
         click.echo(f"HTML page: {path}", err=as_json)
 
 
-def _write(path: Path, text: str) -> None:
-    with writing(f"the page cannot be written to {path}", "name a file in a folder that you may write to"):
+def check_page(html: str) -> None:
+    """Raise InputError where the page cannot be written: told before any work, not after."""
+    path = Path(html).absolute()
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(f"the page cannot be written to {path}", "name a file in a folder that you may write to")
+
+
+def _write(path: Path, text: str) -> None:
+    with _writing(path):
         path.write_text(text, encoding="utf-8")
 
 

@@ -219,9 +219,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
     if chosen.priors not in PRIOR_SOURCES:
         raise UnknownNameError.of(f"priors of {where}", str(chosen.priors), PRIOR_SOURCES)
     for network in (*(choice.architecture for choice in (chosen.teacher, *chosen.committee)), *chosen.students):
-        needed = architecture(network).min_size
-        if chosen.size < needed:
-            raise InputError(f"{where}: {network} needs {needed} px, size is {chosen.size}", "choose another network")
+        architecture(network).require_size(chosen.size)
     for label in chosen.labels:
         if label not in ("soft", "hard"):
             raise UnknownNameError.of(f"label of {where}", label, ("soft", "hard"))

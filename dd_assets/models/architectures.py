@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from dd_assets import randomness
-from dd_assets.errors import InputError
 from dd_assets.models.networks import libraries, own
 from dd_assets.models.registry import Architecture, architecture
 
@@ -71,14 +70,11 @@ def build_model(name: str, *, classes: int, channels: int, size: int, seed: int)
     """The named network on the CPU, in training mode, initialised from (seed, "init", name) alone.
 
     Input normalised NCHW float32, output logits (N, classes). `size` is the side of the square input in pixels. The
-    global torch generators are left as they were. Raises UnknownNameError for an unknown name and InputError if
-    `size` is below the architecture's minimum.
+    global torch generators are left as they were. Raises UnknownNameError for an unknown name and InputError for
+    a `size` that the architecture cannot have.
     """
     entry = architecture(name)
-    if size < entry.min_size:
-        raise InputError(
-            f"{name} needs images of at least {entry.min_size} px, these have {size}", "choose a shallower architecture"
-        )
+    entry.require_size(size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(randomness.torch_seed(seed, "init", name))
         return _BUILDERS[entry.family](entry, classes, channels, size)

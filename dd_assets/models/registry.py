@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 from dd_assets.bounds import BELOW_ONE, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE, Range, require
-from dd_assets.errors import UnknownNameError
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.later import LATER, later
 
 
@@ -27,6 +27,27 @@ class Architecture:
     """Whether it has batch norm layers, without which a recovery has nothing to match."""
     large_from: int = 64
     """Pixels from which it has its large form."""
+    patch: int = 1
+    """Pixels of a patch's side, of which an image's must be a multiple; 0: an eighth of the image's, at least 2, or 4
+    where eight do not fit."""
+
+    def patch_at(self, size: int) -> int:
+        """Pixels of a patch's side in images of this size."""
+        return self.patch or (max(2, size // 8) if size % 8 == 0 else 4)
+
+    def require_size(self, size: int) -> None:
+        """Raise InputError where it cannot be built for square images of this size."""
+        if size < self.min_size:
+            raise InputError(
+                f"{self.name} needs images of at least {self.min_size} px, these have {size}",
+                "choose a shallower architecture",
+            )
+        patch = self.patch_at(size)
+        if size % patch:
+            raise InputError(
+                f"{self.name} cuts images into patches of {patch} px, these have {size} px",
+                f"use {size // patch * patch} px, or another network",
+            )
 
     def activation_floats(self, size: int) -> float:
         """Floats kept for the backward pass to the input, per image and pixel, at this size (`ACTIVATIONS`)."""
@@ -101,6 +122,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             family="torchvision",
             summary="torchvision Swin-V2-T, patches of 4 px, windows of 8 patches",
             min_size=64,
+            patch=4,
             batch_norm=False,
             # At 64 px its windows are padded to twice the map.
             large_from=65,
@@ -116,6 +138,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             family="torchvision",
             summary="torchvision ViT-B/16, any multiple of 16 px (weights: 224 px)",
             min_size=32,
+            patch=16,
             batch_norm=False,
         ),
         _torchvision("mobilenet_v2", "MobileNetV2", "the stem and the first striding stage keep their size"),
@@ -137,6 +160,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             name="vit_micro",
             family="timm",
             summary="vision transformer of 6 layers, width 96, 3 heads; 8x8 patches per image (7x7 at 28 px)",
+            patch=0,
             batch_norm=False,
         ),
         *(
@@ -145,6 +169,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 family="timm",
                 summary=f"timm ViT-{width.capitalize()}, patches of 16 px, any multiple of 16 px (weights: 224 px)",
                 min_size=32,
+                patch=16,
                 batch_norm=False,
             )
             for width in ("tiny", "small", "base")

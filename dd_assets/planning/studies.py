@@ -49,8 +49,7 @@ def reason_against(cell: Cell, found: StudyCell, facts: Facts | None = None) -> 
     if found.method not in known:
         return f"there is no method {found.method}"
     try:
-        if cell.setting.size < architecture(found.student).min_size:
-            return f"{found.student} needs larger images than {cell.setting.size} px"
+        architecture(found.student).require_size(cell.setting.size)
         _protocol(cell, found)
         if found.variant.parameters and (reason := _ungenerable(cell, found)):
             return reason

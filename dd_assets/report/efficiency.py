@@ -16,14 +16,13 @@ from dd_assets.planning.unit import Manifest
 
 Lookup = Callable[[str], Manifest | None]
 CAUSES = {
-    "teacher": "teacher",
-    "statistics": "teacher",
-    "priors": "teacher",
-    "generator": "generator",
-    "generator_samples": "generator",
-    "class_centroids": "generator",
+    **dict.fromkeys(("teacher", "statistics", "priors", "surrogate", "class_gradients"), "teacher"),
+    **dict.fromkeys(("generator", "fine_tuned_generator", "generator_samples", "prompt_bank"), "generator"),
+    **dict.fromkeys(("class_centroids", "class_gaussians", "reference_latents"), "generator"),
 }
-"""Kind of unit to what it counts as; shards of images are synthesis, datasets and joining shards are nothing."""
+"""Kind of unit to what it counts as; shards of images are synthesis, what only priors rest on is the teachers'."""
+FREE = ("dataset", "image_set")
+"""Kinds that count as nothing: reading, and joining shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,10 @@ class Cost:
     synthesis: float
     """The method's own, and that of images that it starts from."""
     teacher: float
-    """Teachers and what is measured with them (statistics, priors); shared by all methods that use them."""
+    """Teachers, other networks trained on the real images, and what is measured with them (statistics, gradients,
+    priors with the distillations of their own); shared by all methods that use them."""
     generator: float
-    """The generator, its samples and centroids."""
+    """The generator, its fine-tuning and samples, and what is measured with it (centroids, latents, distributions)."""
     peak_bytes: int
     """Largest resident memory of a process that made a shard; what ran in it before counts as well."""
     device: str
@@ -52,22 +52,32 @@ def cost_of(images: Manifest, lookup: Lookup) -> Cost:
     lookup: recipe digest to manifest. What is no longer in the store counts nothing.
     """
     seconds = {"synthesis": 0.0, "teacher": 0.0, "generator": 0.0}
-    seen, waiting, peak, device = set(), list(images.sources.values()), 0, "cpu"
-    while waiting:
-        digest = waiting.pop()
+    seen, waiting, measured, peak, device = set(), list(images.sources.values()), list[str](), 0, "cpu"
+    while waiting or measured:
+        # What both the images and their priors rest on is the images'.
+        below_priors = not waiting
+        digest = (waiting or measured).pop()
         manifest = None if digest in seen else lookup(digest)
         seen.add(digest)
         if manifest is None:
             continue
-        waiting += manifest.sources.values()
         kind = manifest.recipe["unit"]
-        if kind.startswith("images/"):
+        (measured if below_priors or kind == "priors" else waiting).extend(manifest.sources.values())
+        if below_priors:
+            seconds["teacher"] += 0.0 if kind in FREE else manifest.device_seconds
+        elif kind.startswith("images/"):
             seconds["synthesis"] += manifest.device_seconds
             peak = max(peak, int(manifest.measurements.get("peak_rss_bytes", 0)))
             device = str(manifest.measurements.get("device", device))
         elif kind in CAUSES:
             seconds[CAUSES[kind]] += manifest.device_seconds
     return Cost(**seconds, peak_bytes=peak, device=device)
+
+
+def stored_bytes(row: Mapping[str, Any]) -> int | None:
+    """Bytes of a row's images and labels; None where one of them is no longer in the store."""
+    gone = not row["image_bytes"] or (row["label"] == "soft" and not row["label_bytes"])
+    return None if gone else int(row["image_bytes"] + row["label_bytes"])
 
 
 def mean_cost(sets: Iterable[Manifest], lookup: Lookup) -> Cost | None:
@@ -94,7 +104,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> list[dict[str, Any]]:
     """Accuracy over bytes of images and labels, one entry per row: {row's keys, bytes, front, control, gain}.
 
-    rows: the leaderboard's of one dataset and student, all IPC and label modes; overridden ones are left out. Soft
+    rows: the leaderboard's of one dataset and student, all IPC and label modes; those that do not compete and those
+    whose images or labels have left the store are left out. Soft
     labels appear twice where `teacher_bytes` is known: as stored, and as the teacher with which their seed makes them
     anew (label `soft, seed + teacher`), which has the same accuracy; labels found
     online only as the latter, since their table is worth nothing without the network. `front`: no fewer bytes do as
@@ -103,7 +114,8 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
     label modes, linear in log bytes between IPC values, a mode that ends earlier keeping its last; None outside.
     `gain`: how much better the row is.
     """
-    points = [point for row in rows if not row["apart"] and row["accuracy_mean"] is not None for point in _points(row)]
+    competing = [row for row in rows if not row["apart"] and row["accuracy_mean"] is not None]
+    points = [point for row in competing if stored_bytes(row) is not None for point in _points(row)]
     fronts = pareto_front([(point["bytes"], point["accuracy"]) for point in points])
     ladders = _ladders([point for point in points if point["method"] == control])
     for point, front in zip(points, fronts, strict=True):
@@ -115,7 +127,7 @@ def equal_bytes(rows: Sequence[Mapping[str, Any]], control: str = "random") -> l
 
 def _points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     keys = {name: row[name] for name in ("method", "ipc", "label")}
-    point = {**keys, "accuracy": row["accuracy_mean"], "bytes": row["image_bytes"] + row["label_bytes"]}
+    point = {**keys, "accuracy": row["accuracy_mean"], "bytes": stored_bytes(row)}
     if row["label"] != "soft" or not row.get("teacher_bytes"):
         return [point]
     seeded = {**point, "label": "soft, seed + teacher", "bytes": row["image_bytes"] + row["teacher_bytes"]}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dd_assets.report.comparison import Comparison
+from dd_assets.report.efficiency import stored_bytes
 from dd_assets.report.formats import MISSING, duration, percent, points, signed, size
 from dd_assets.report.page import grouped
 
@@ -85,5 +86,5 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{percent(row['published'])}{z}",
         f"{row['draws']}, {row['seeds']}",
         duration(row["synthesis_seconds"]),
-        size(row["image_bytes"] + row["label_bytes"]),
+        size(stored_bytes(row)),
     ]

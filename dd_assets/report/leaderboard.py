@@ -25,12 +25,14 @@ from dd_resources.store import ArtefactStore
 
 NOT_LABELLERS = ("images", "priors")
 """Inputs of a label table that are no network."""
-OVERRIDDEN, OTHER_DATA, OTHER_PROTOCOL = "overridden", "other data", "other protocol"
+OVERRIDDEN, FAILED = "overridden", "failed check"
+OTHER_DATA, OTHER_PROTOCOL, OTHER_LABELLER = "other data", "other protocol", "other labeller"
 """Why a row has no rank: `apart`."""
 CONDITIONS = ("protocol", "normalisation", "classes", "channels", "size")
 """A training's parameters that its rivals must share."""
-Conditions = tuple[str, str]
-"""(content of the dataset, digest of `CONDITIONS`)."""
+Conditions = tuple[str, str, str]
+"""(content of the dataset, digest of `CONDITIONS`, digest of who labelled: '' for hard labels, and for soft ones whose
+table is gone)."""
 
 
 def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str, str, str, int, Reference]]:
@@ -46,25 +48,46 @@ def score_references(store: ArtefactStore, namespace: str) -> Iterator[tuple[str
                         yield name, student, entry.name, ipc, reference
 
 
-def conditions(trainings: Iterable[Manifest]) -> frozenset[Conditions]:
+def conditions(trainings: Iterable[Manifest], lookup: Lookup) -> frozenset[Conditions]:
     """Under what trainings were made, the method's images apart."""
     found = []
     for manifest in trainings:
         stated = manifest.recipe["parameters"]
-        found.append((manifest.recipe["inputs"].get("dataset", ""), text_digest([stated.get(n) for n in CONDITIONS])))
+        rules = text_digest([stated.get(name) for name in CONDITIONS])
+        found.append((manifest.recipe["inputs"].get("dataset", ""), rules, _labellers(manifest, lookup)))
     return frozenset(found)
 
 
-def apart(group: Mapping[str, frozenset[Conditions]]) -> dict[str, str]:
-    """Method to why it does not compete, or '': with other data or another protocol than most methods of a cell.
+def _labellers(training: Manifest, lookup: Lookup) -> str:
+    """A digest of all that a training's label table was made of but the images."""
+    table = lookup(training.sources["labels"]) if "labels" in training.sources else None
+    read = {name: content for name, content in table.recipe["inputs"].items() if name != "images"} if table else {}
+    return text_digest(read) if read else ""
 
-    Of equally many the first stands, in the registry's order.
+
+def failed_checks(trainings: Iterable[Manifest]) -> list[str]:
+    """What the blocking verdicts say that students failed."""
+    verdicts = (verdict for manifest in trainings for verdict in manifest.verdicts)
+    return [f"{one.name}: {one.message}" for one in verdicts if one.blocking and not one.passed]
+
+
+def apart(group: Mapping[str, frozenset[Conditions]]) -> dict[str, str]:
+    """Method to why it does not compete, or '': other data, protocol or labeller than most methods of a cell.
+
+    Of equally many the first stands, in the registry's order. A labeller that is not known stands for any.
     """
-    (data, rules), _ = Counter(one for found in group.values() for one in found).most_common(1)[0]
+    every = [one for found in group.values() for one in found]
+    (data, rules), _ = Counter((content, rule) for content, rule, _ in every).most_common(1)[0]
+    known = Counter(who for content, rule, who in every if (content, rule) == (data, rules) and who)
+    labellers = {"", *(who for who, _ in known.most_common(1))}
     words = {}
     for name, found in group.items():
-        contents = {content for content, _ in found}
-        words[name] = "" if found == {(data, rules)} else OTHER_PROTOCOL if contents == {data} else OTHER_DATA
+        if {content for content, _, _ in found} != {data}:
+            words[name] = OTHER_DATA
+        elif {rule for _, rule, _ in found} != {rules}:
+            words[name] = OTHER_PROTOCOL
+        else:
+            words[name] = "" if {who for _, _, who in found} <= labellers else OTHER_LABELLER
     return words
 
 
@@ -105,7 +128,8 @@ def leaderboard_rows(store: ArtefactStore, namespace: str) -> list[dict[str, Any
                     "label_agreement": _agreement(chosen, lookup),
                     **_published(settings()[dataset], (name, ipc, student, mode), score),
                     "declared": reference.declared,
-                    "conditions": conditions(chosen.values()),
+                    "conditions": conditions(chosen.values(), lookup),
+                    "failed": failed_checks(chosen.values()),
                     "provenance": owes,
                     "image_sets": _contents(images),
                     "trainings": _contents(chosen),
@@ -229,11 +253,11 @@ def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
     for group in groups.values():
-        alike = {row["method"]: row["conditions"] for row in group if row["declared"]}
+        alike = {row["method"]: row["conditions"] for row in group if row["declared"] and not row["failed"]}
         words = apart(alike) if alike else {}
         for row in group:
-            row["apart"] = words[row["method"]] if row["declared"] else OVERRIDDEN
-            del row["conditions"]
+            row["apart"] = words.get(row["method"], FAILED) if row["declared"] else OVERRIDDEN
+            del row["conditions"], row["failed"]
         competing = [row["accuracy_mean"] for row in group if not row["apart"]]
         free = [row["accuracy_mean"] for row in group if not row["apart"] and row["provenance"] == "data-free"]
         for row in group:

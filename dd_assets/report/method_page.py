@@ -89,10 +89,11 @@ def _curves(store: ArtefactStore, row: Row, runs: Sequence[Manifest]) -> list[di
     epochs = np.arange(1, len(train) + 1)
     title = f"{row['student']}, {row['label']} labels, IPC {row['ipc']}"
     accuracies: dict[str, tuple[Any, Any]] = {"train, base label": (epochs, train), "test": accuracy_curve(runs)}
-    return [
-        {"title": title, "svg": curve_svg(accuracies, title, "epoch", "accuracy")},
-        {"title": f"{title}: loss", "svg": curve_svg({"loss": (epochs, loss)}, f"{title}: loss", "epoch", "loss")},
-    ]
+    made = [{"title": title, "svg": curve_svg(accuracies, title, "epoch", "accuracy")}]
+    if np.isfinite(loss).any():
+        name = f"{title}: loss"
+        made.append({"title": name, "svg": curve_svg({"loss": (epochs, loss)}, name, "epoch", "loss")})
+    return made
 
 
 def _parameters(store: ArtefactStore, images: Reference | None) -> str:

@@ -54,11 +54,11 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "label_storage": "",
 }
 """Shown if present: where the paper contradicts itself, its ± and z, why a result does not compete (overridden
-parameters, other data, another protocol), the standard deviation of `best_mean`, the interval of ranks, whether it
-beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes from, the method's own page,
-whether the images owe anything to the real ones but through the teacher, the rank among those that do not, the share of
-views whose base label the labels' networks name first (a fraction), and how soft labels are kept where that is not
-whole and in fp16."""
+parameters, a failed check, other data, another protocol or labeller), the standard deviation of `best_mean`, the
+interval of ranks, whether it beats random images ('yes', 'no', 'unclear') and by what fraction, where the figure comes
+from, the method's own page, whether the images owe anything to the real ones but through the teacher, the rank among
+those that do not, the share of views whose base label the labels' networks name first (a fraction), and how soft labels
+are kept where that is not whole and in fp16."""
 
 Row = Mapping[str, Any]
 Verdicts = Mapping[tuple[str, int, str, str], Sequence[str]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dd_assets.report.comparison import CONTROL
-from dd_assets.report.efficiency import equal_bytes, pareto_front
+from dd_assets.report.efficiency import equal_bytes, pareto_front, stored_bytes
 from dd_assets.report.formats import size
 from dd_assets.report.scatter import Point, scatter_svg
 
@@ -22,7 +22,8 @@ def contest_plots(rows: Sequence[Row]) -> dict[tuple[str, int], list[dict[str, s
     """Per dataset and IPC, for each student and label mode with two methods or more: accuracy against three costs."""
     groups: dict[tuple[str, int, str, str], list[Row]] = {}
     for row in rows:
-        if not row["apart"] and row["accuracy_mean"] is not None and row["device_seconds"] is not None:
+        there = row["device_seconds"] is not None and stored_bytes(row) is not None
+        if not row["apart"] and row["accuracy_mean"] is not None and there:
             groups.setdefault((row["dataset"], row["ipc"], row["student"], row["label"]), []).append(row)
     made: dict[tuple[str, int], list[dict[str, str]]] = {}
     for (dataset, ipc, student, label), members in groups.items():
@@ -37,7 +38,7 @@ def _plots(title: str, rows: Sequence[Row]) -> list[dict[str, str]]:
     whole = [
         max(row["device_seconds"] + row["teacher_seconds"] + row["generator_seconds"], LEAST_SECONDS) for row in rows
     ]
-    stored = [row["image_bytes"] + row["label_bytes"] for row in rows]
+    stored = [stored_bytes(row) or 0 for row in rows]
     return [
         _plot(rows, alone, title, f"{kind} of synthesis, per image set", "{:g} s".format),
         _plot(rows, whole, title, f"{kind} with teachers and generator", "{:g} s".format),

@@ -11,7 +11,7 @@ from typing import Literal
 from dd_resources.store import ArtefactStore
 
 Provenance = Literal["data-free", "generator saw the data", ""]
-GENERATOR, TEACHER, DATASET = "generator", "teacher", "dataset"
+GENERATORS, TEACHER, DATASET = ("generator", "fine_tuned_generator"), "teacher", "dataset"
 
 
 def provenance(store: ArtefactStore, images: Iterable[str], dataset: str) -> Provenance:
@@ -36,7 +36,7 @@ def provenance(store: ArtefactStore, images: Iterable[str], dataset: str) -> Pro
             continue
         if kind == DATASET and manifest.content == dataset:
             found.add(generated)
-        waiting += [(source, generated or kind == GENERATOR) for source in manifest.sources.values()]
+        waiting += [(source, generated or kind in GENERATORS) for source in manifest.sources.values()]
     if False in found:
         return ""
     return "generator saw the data" if found else "data-free"

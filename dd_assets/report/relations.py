@@ -13,7 +13,7 @@ from typing import Any
 from dd_assets.datasets import registry
 from dd_assets.datasets.setting import Setting
 from dd_assets.report.comparison import CONTROL
-from dd_assets.report.leaderboard import OTHER_DATA, OTHER_PROTOCOL
+from dd_assets.report.leaderboard import OVERRIDDEN
 from dd_assets.report.metrics import (
     cross_architecture_gap,
     hard_label_recovery,
@@ -49,8 +49,8 @@ def with_relations(rows: list[dict[str, Any]], store: ArtefactStore, namespace: 
 
     `ior`: against random images under the same student and labels. `hlr`: hard labels alone, against the real split.
     `lrs`: DD-Ranking's, from the hard labels' HLR and this row's IOR. `cross_gap`: the accuracy of the teacher's
-    architecture less the mean of the other students'. Rows that do not compete lend nothing to others; of other data or
-    another protocol they have none.
+    architecture less the mean of the other students'. Rows that do not compete lend nothing to others; only
+    overridden ones have relations of their own.
     """
     alike = [row for row in rows if not row["apart"]]
     accuracy = {(*_cell(row), row["student"], row["label"], row["method"]): row["accuracy_mean"] for row in alike}
@@ -64,7 +64,7 @@ def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _relations(row: Mapping[str, Any], accuracy: Found, real: Mapping[str, float]) -> dict[str, float | None]:
-    if row["apart"] in (OTHER_DATA, OTHER_PROTOCOL):
+    if row["apart"] not in ("", OVERRIDDEN):
         return dict.fromkeys(("ior", "hlr", "lrs", "cross_gap"))
     cell, mean = _cell(row), row["accuracy_mean"]
     random = accuracy.get((*cell, row["student"], row["label"], CONTROL))

@@ -7,12 +7,14 @@ Belongs here: finding the trainings of a partition and reading their bits. Does 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from dd_assets.errors import InputError
 from dd_assets.lazy import np
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.comparison import CONTROL, Contest
-from dd_assets.report.leaderboard import apart, conditions, score_references
+from dd_assets.report.efficiency import Lookup
+from dd_assets.report.leaderboard import apart, conditions, failed_checks, score_references
 from dd_assets.report.statistics import Runs
 from dd_assets.units.tables import read_columns
 from dd_assets.units.training import SCORE
@@ -22,8 +24,8 @@ from dd_resources.store import ArtefactStore
 def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[Contest]:
     """Every contest of the store, or of one partition such as 'digits|10', or of all of 'digits', in registry order.
 
-    Results of overridden parameters, or of other data or another protocol than most have, do not compete. Raises
-    InputError if a partition has no score.
+    Results of overridden parameters, of students that failed a blocking check, or of other data, another protocol or
+    another labeller than most have, do not compete. Raises InputError if a partition has no score.
     """
     found: dict[tuple[str, int, str, str], dict[str, dict[str, Manifest]]] = {}
     for method, student, dataset, ipc, reference in score_references(store, namespace):
@@ -36,7 +38,10 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
                 group.setdefault(method, {})[key] = manifest
     if partition and not found:
         raise InputError(f"no score of {partition} is in store {store.root}", "dd-assets sync computes them")
-    runs = {key: {name: _runs(store, own) for name, own in _alike(group).items()} for key, group in found.items()}
+    runs = {
+        key: {name: _runs(store, own) for name, own in _alike(group, cache(store.lookup)).items()}
+        for key, group in found.items()
+    }
     return [
         Contest(
             dataset=dataset,
@@ -47,13 +52,15 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
             soft_control=None if label == "soft" else runs.get((dataset, ipc, student, "soft"), {}).get(CONTROL),
         )
         for (dataset, ipc, student, label), group in runs.items()
+        if group
     ]
 
 
-def _alike(group: Mapping[str, Mapping[str, Manifest]]) -> dict[str, Mapping[str, Manifest]]:
+def _alike(group: Mapping[str, Mapping[str, Manifest]], lookup: Lookup) -> dict[str, Mapping[str, Manifest]]:
     """The methods that compete: bits of other images or of students trained otherwise do not compare."""
-    words = apart({name: conditions(own.values()) for name, own in group.items()})
-    return {name: own for name, own in group.items() if not words[name]}
+    sound = {name: own for name, own in group.items() if not failed_checks(own.values())}
+    words = apart({name: conditions(own.values(), lookup) for name, own in sound.items()}) if sound else {}
+    return {name: own for name, own in sound.items() if not words[name]}
 
 
 def _runs(store: ArtefactStore, trainings: Mapping[str, Manifest]) -> Runs:

@@ -17,6 +17,7 @@ from dd_assets.planning.studies import study_asset
 from dd_assets.planning.unit import Manifest
 from dd_assets.report.efficiency import Lookup
 from dd_assets.report.formats import size
+from dd_assets.report.leaderboard import failed_checks
 from dd_assets.report.page import marks
 from dd_assets.report.priors import prior_fields, with_diversity
 from dd_assets.report.published import Published, published_in, rd3_setting
@@ -30,11 +31,14 @@ COLUMNS = (*AXES, "accuracy", "best", "draws", "seeds", "label_bytes", "paper", 
 
 
 def stored_units(study: Study, chosen: Setting, store: ArtefactStore, namespace: str) -> dict[str, Manifest]:
-    """What the store holds of a study in a setting: '<ipc>/<key of the unit>' to manifest."""
+    """What the store holds of a study in a setting: '<ipc>/<key of the unit>' to manifest.
+
+    What was made with overridden parameters is left out: it stands for none of the study's cells.
+    """
     found = {}
     for ipc in sorted({cell.ipc for cell in study.cells(chosen)}):
         reference = store.read_reference(namespace, study_asset(study.name), f"{chosen.name}|{ipc}")
-        for key, digest in (reference.units if reference else {}).items():
+        for key, digest in (reference.units if reference and reference.declared else {}).items():
             manifest = store.lookup(digest)
             if manifest is not None:
                 found[f"{ipc}/{key}"] = manifest
@@ -49,6 +53,8 @@ def study_rows(
     lookup: Lookup,
 ) -> list[dict[str, Any]]:
     """One row per cell of a study in a setting, in the order of its axes; accuracies are fractions.
+
+    A cell of which a student failed a blocking check is refused, and has no accuracy.
 
     trainings: keys '<ipc>/<cell key>/draw…/seed…' to manifests, beside what else the study computed. states:
     '<ipc>/<cell key>' to (status, reason) where there is nothing to show. lookup: recipe digest to manifest, for label
@@ -77,7 +83,11 @@ def _row(
 ) -> dict[str, Any]:
     key = f"{found.ipc}/{found.key}"
     own = {name: manifest for name, manifest in trainings.items() if name.startswith(f"{key}/")}
+    failed = failed_checks(own.values())
     status, reason = ("done", "") if own else states.get(key, ("missing", ""))
+    if failed:
+        status, reason = "refused", failed[0]
+    sound = {} if failed else own
     printed = printed_for(study, chosen, found)
     row: dict[str, Any] = {
         "dataset": chosen.name,
@@ -102,11 +112,11 @@ def _row(
         "learning_rate": None,
         "label_bytes": None,
         "recipes": {name.removeprefix(f"{key}/"): manifest.recipe_digest for name, manifest in own.items()},
-        "runs": {name.removeprefix(f"{key}/"): manifest.summary["accuracy"] for name, manifest in own.items()},
+        "runs": {name.removeprefix(f"{key}/"): manifest.summary["accuracy"] for name, manifest in sound.items()},
     }
     if study.scores == "priors":
         row |= prior_fields(key, trainings, lookup)
-    return row | _measured(own, printed) | {"label_bytes": _label_bytes(own, lookup)} if own else row
+    return row | _measured(sound, printed) | {"label_bytes": _label_bytes(sound, lookup)} if sound else row
 
 
 def _label_bytes(own: Mapping[str, Manifest], lookup: Lookup) -> int | None:

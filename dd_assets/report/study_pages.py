@@ -177,7 +177,9 @@ def _anchor(row: Row) -> str:
 
 def _trainings(member: StudyResults, row: Row) -> list[dict[str, Any]]:
     """The runs behind a row, with the gap between training views and test images."""
-    prefix = f"{row['ipc']}/{row['method']}/score_{row['student']}/{row['variant']}/{row['label']}/"
+    # By the variant's own label mode: a preset may score with another.
+    mode = member.study.variants[row["variant"]].label
+    prefix = f"{row['ipc']}/{row['method']}/score_{row['student']}/{row['variant']}/{mode}/"
     return [
         {
             "key": key.removeprefix(prefix),

@@ -62,8 +62,9 @@ def score_tables(study: Study, chosen: Setting, rows: Sequence[Row], real: Mappi
 def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
     """Label bytes of every variant, and the accuracy it loses against the study's first variant, pair by pair.
 
-    A pair has draw and student seed in common. The bound is the one-sided 95 % one of the mean loss, by Student's t;
-    None with fewer than two pairs.
+    A pair has draw and student seed in common. The bound is the one-sided 95 % one of the mean loss, by Student's t:
+    over the draws' means where there are several draws, since pairs of one draw share their images, else over pairs;
+    None with fewer than two.
     """
     first, made = next(iter(study.variants)), []
     whole = {tuple(row[name] for name in AXES): row for row in rows if row["variant"] == first}
@@ -71,7 +72,9 @@ def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
         full = whole.get(tuple(row[name] for name in AXES))
         if full is None or not row["runs"] or not full["label_bytes"] or not row["label_bytes"]:
             continue
-        losses = [full["runs"][run] - accuracy for run, accuracy in row["runs"].items() if run in full["runs"]]
+        both = [run for run in row["runs"] if run in full["runs"]]
+        losses = [full["runs"][run] - row["runs"][run] for run in both]
+        draws = [run.rsplit("/", 2)[-2] for run in both]
         made.append(
             {
                 **{name: row[name] for name in AXES},
@@ -82,13 +85,14 @@ def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
                 "seeds": len({run.rsplit("/", 1)[-1] for run in row["runs"]}),
                 "loss": statistics.mean(losses) if losses else None,
                 "loss_std": statistics.stdev(losses) if len(losses) > 1 else None,
-                "bound": upper_bound(losses),
+                "bound": upper_bound(_by_draw(losses, draws)),
             }
         )
     return ScoreTable(
         title="What fewer bytes cost",
         note=f"Points of accuracy lost against {first!r} with the same images and student seed, mean ± standard "
-        "deviation over pairs, and the one-sided 95 % bound of the mean (Student's t).",
+        "deviation over pairs, and the one-sided 95 % bound of the mean (Student's t; over draws where there are "
+        "several).",
         columns={
             "variant": "labels",
             "bytes": "bytes",
@@ -100,6 +104,14 @@ def budget_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
         percent=True,
         rows=made,
     )
+
+
+def _by_draw(losses: Sequence[float], draws: Sequence[str]) -> list[float]:
+    """The mean of each draw, or the losses themselves where all are of one draw."""
+    named = dict.fromkeys(draws)
+    if len(named) < 2:
+        return list(losses)
+    return [statistics.mean(loss for loss, draw in zip(losses, draws, strict=True) if draw == name) for name in named]
 
 
 def upper_bound(values: Sequence[float], confidence: float = 0.95) -> float | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 
+from dd_assets.errors import InputError
 from dd_assets.planning.digests import ContentHasher, text_digest
-from dd_assets.planning.engine import Work
-from dd_assets.planning.unit import Product, Reference, Unit
+from dd_assets.planning.engine import Engine, Work
+from dd_assets.planning.unit import Manifest, Product, Reference, Unit
 from dd_assets.report.contents import Contents, gather
 from dd_assets.report.diversity import diversity_references
 from dd_assets.report.exports import as_csv
@@ -34,6 +35,11 @@ MEASURED = (
     "device",
 )
 """Columns that another run of the same computation would change."""
+ATTEMPTS = 3
+
+
+class MovedError(InputError):
+    """References were written while the rows were gathered, so the unit's digest is that of another state."""
 
 
 def plan(store: ArtefactStore, namespace: str) -> Unit:
@@ -63,18 +69,31 @@ def _state(reference: Reference) -> str:
     return text_digest([reference.recipe, reference.content, reference.declared])
 
 
+def current(engine: Engine, namespace: str) -> Manifest:
+    """The leaderboard of the store as it is; raises MovedError where somebody writes to it again and again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return engine.run([plan(engine.store, namespace)])[0]
+        except MovedError as moved:
+            engine.announce(str(moved))
+    return engine.run([plan(engine.store, namespace)])[0]
+
+
 def compute(unit: Unit, work: Work) -> Product:
-    """Rows, CSV and one self-contained HTML page."""
+    """Rows, CSV and one self-contained HTML page; raises MovedError."""
     found = gather(work.store, unit.parameters["namespace"])
     stable = [{key: value for key, value in row.items() if key not in MEASURED} for row in found.rows]
     verdicts = [{"cell": list(cell), "words": list(entry.words)} for cell, entry in found.comparisons.items()]
     hasher = ContentHasher("leaderboard").value("rows", stable).value("verdicts", verdicts)
     if found.diversity:
         hasher.value("diversity", found.diversity)
+    drawn = page(work.store, found)
+    if plan(work.store, unit.parameters["namespace"]).digest != unit.digest:
+        raise MovedError("leaderboard: scores were written while it was drawn up", "run it again")
     return Product(
         content=hasher.hexdigest(),
         payloads={
-            PAGE: page(work.store, found).encode(),
+            PAGE: drawn.encode(),
             TABLE: as_csv(found.rows).encode(),
             ROWS: json.dumps(found.rows, indent=1).encode(),
             VERDICTS: json.dumps([entry.to_json() for entry in found.comparisons.values()], indent=1).encode(),

@@ -28,8 +28,11 @@ NOT_IN_RECIPE = ("source", "accuracy_floor")
 
 def without_surrogate(chosen: Setting) -> str:
     """Why a setting can have no surrogate, or ''."""
-    wanted = architecture(surrogate_recipe(chosen.data, chosen.size).architecture)
-    return "" if chosen.size >= wanted.min_size else f"{wanted.name} needs {wanted.min_size} px, not {chosen.size}"
+    try:
+        architecture(surrogate_recipe(chosen.data, chosen.size).architecture).require_size(chosen.size)
+    except InputError as error:
+        return error.problem
+    return ""
 
 
 def plan(chosen: Setting, dataset: Manifest, overrides: Mapping[str, Any]) -> Unit:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 IMAGES = "images.parquet"
 """The payload of every unit that holds images."""
+ROWS_AT_ONCE = 64
+"""Images decoded from one piece of a table."""
 
 
 def _column(values: np.ndarray) -> pa.Array:
@@ -131,17 +133,19 @@ def read_images(data: bytes) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarr
 def _images_of(data: bytes) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(data))
-    pictures = []
-    for blob in table["image"].combine_chunks().field("bytes"):
-        with Image.open(io.BytesIO(blob.as_py())) as image:
-            pixels = np.asarray(image, dtype=np.uint8)
-        pictures.append(pixels[..., None] if pixels.ndim == 2 else pixels)
-    columns = {}
-    for name in table.column_names:
-        if name not in ("image", "label"):
-            column = table[name].combine_chunks()
-            wide = hasattr(column.type, "list_size")
-            flat = (column.flatten() if wide else column).to_numpy(zero_copy_only=False)
-            columns[name] = np.array(flat.reshape(len(table), -1) if wide else flat)
-    return np.stack(pictures), table["label"].to_numpy().astype(np.int64), columns
+    pictures: list[np.ndarray] = []
+    parts: dict[str, list[np.ndarray]] = {}
+    # As one table more than 2 GiB of pictures would be two chunks of a nested column, which pyarrow cannot make.
+    for part in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=ROWS_AT_ONCE):
+        for blob in part["image"].field("bytes"):
+            with Image.open(io.BytesIO(blob.as_py())) as image:
+                pixels = np.asarray(image, dtype=np.uint8)
+            pictures.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+        for name in part.schema.names:
+            if name != "image":
+                column = part[name]
+                wide = hasattr(column.type, "list_size")
+                flat = (column.flatten() if wide else column).to_numpy(zero_copy_only=False)
+                parts.setdefault(name, []).append(flat.reshape(len(part), -1) if wide else flat)
+    columns = {name: np.concatenate(found) for name, found in parts.items()}
+    return np.stack(pictures), columns.pop("label").astype(np.int64), columns

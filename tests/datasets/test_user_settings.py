@@ -136,6 +136,23 @@ def test_what_cannot_work_is_refused_by_entry_and_field(enable, change, error, m
     assert "own" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("size", "network", "match"),
+    [
+        (
+            50,
+            "vit_micro",
+            "vit_micro cuts images into patches of 4 px, these have 50 px → use 48 px, or another network",
+        ),
+        (72, "vit_b_16", "vit_b_16 cuts images into patches of 16 px, these have 72 px → use 64 px"),
+        (32, "swin_v2_t", "swin_v2_t needs images of at least 64 px, these have 32 → choose a shallower"),
+    ],
+)
+def test_networks_that_cannot_see_images_of_a_size_are_refused(enable, size, network, match):
+    with pytest.raises(InputError, match=rf"settings\.yaml: own.*{match}"):
+        enable(OWN.replace("size: 32", f"size: {size}").replace("students: [resnet18]", f"students: [{network}]"))
+
+
 def test_broken_files_are_refused(enable):
     for text, match in (("own: [", "not valid YAML"), ("[1]", "must map"), ("own: 3", "mapping of fields")):
         with pytest.raises(InputError, match=match):

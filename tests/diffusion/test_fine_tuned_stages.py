@@ -174,7 +174,7 @@ def test_what_cannot_apply_is_blocked_with_a_reason(
     reason = planner.visit(("generator_minimax", "bare")).reason
     assert reason == "bare names no pretrained generator (docs/generators.md)"
     assert planner.visit(("generator_minimax", "none")).reason == "none names no minimax generator (docs/generators.md)"
-    assert planner.visit(("influence", "tiny")).reason == "convnet3_w64_in needs 8 px, not 4"
+    assert planner.visit(("influence", "tiny")).reason == "convnet3_w64_in needs images of at least 8 px, these have 4"
 
 
 def test_a_launch_may_change_the_fine_tuning_but_not_its_base(engine: Engine, chosen: Setting) -> None:

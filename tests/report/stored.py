@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dd_assets.planning.digests import text_digest
-from dd_assets.planning.unit import Manifest, Product, Reference, Unit
+from dd_assets.planning.unit import Manifest, Product, Reference, Unit, Verdict
 from dd_assets.report.statistics import Runs
 from dd_assets.units.image_set import CONTACT_SHEET
 from dd_assets.units.tables import IMAGES, write_columns, write_images
@@ -25,9 +25,9 @@ AGREEMENT = 0.875
 
 def put(store: ArtefactStore, kind: str, name: str, payloads: Mapping[str, bytes], **other: Any) -> Manifest:
     """Commit one unit under a content of its own; other: fields of the unit, `summary` and `measurements`."""
-    summary, measurements = other.pop("summary", {}), other.pop("measurements", {})
+    summary, measurements, verdicts = other.pop("summary", {}), other.pop("measurements", {}), other.pop("verdicts", ())
     unit = Unit(name=kind, version=1, label=name, **{"parameters": {"of": name}, "seed": 0, "inputs": {}, **other})
-    product = Product(content=text_digest([kind, name]), payloads=payloads, summary=summary)
+    product = Product(content=text_digest([kind, name]), payloads=payloads, summary=summary, verdicts=verdicts)
     return store.commit(unit, product, {"seconds": 2.0, "cpu_seconds": 1.0, "device": "cpu", **measurements})
 
 
@@ -64,12 +64,16 @@ def put_scores(
     declared: bool = True,
     dataset: str = "d" * 64,
     protocol: Mapping[str, Any] = MappingProxyType({"name": "rd3"}),
+    teacher: str = "t" * 64,
+    verdicts: tuple[Verdict, ...] = (),
 ) -> None:
-    """Images and trainings of one cell, with the bits of each label mode; soft labels as one table."""
+    """Images and trainings of one cell, with the bits of each label mode; soft labels as one table by that teacher."""
     images = put_images(store, method, partition)
     if "soft" in runs:
         summary = {"base_agreement": AGREEMENT}
-        table = put(store, "labels", f"{method} {partition}", {"views.parquet": b"x" * 500}, summary=summary)
+        read = {"images": images.content, "teacher": teacher}
+        files = {"views.parquet": b"x" * 500}
+        table = put(store, "labels", f"{method} {partition}", files, summary=summary, inputs=read)
         refer(store, f"{method}/soft_labels", partition, {"draw0/seed0/batch50": table})
     found = {}
     for mode, own in runs.items():
@@ -96,5 +100,6 @@ def put_scores(
                     "evaluated_epochs": [0, 1],
                     "accuracy_curve": [0.1, float(bits.mean())],
                 },
+                verdicts=verdicts,
             )
     refer(store, f"{method}/score_{STUDENT}", partition, found, declared)

@@ -160,6 +160,12 @@ def test_labels_found_online_cost_the_network_that_finds_them():
     assert [(point["label"], point["bytes"]) for point in equal_bytes([online])] == [("soft, seed + teacher", 500)]
 
 
+def test_what_has_left_the_store_has_no_bytes():
+    rows = [row("random", 1, "hard", 0.2, 100, 0), row("random", 10, "hard", 0.6, 900, 0)]
+    gone = [row("x", 1, "hard", 0.9, 0, 0), row("x", 1, "soft", 0.9, 0, 500), row("x", 10, "soft", 0.9, 700, 0)]
+    assert [point["method"] for point in equal_bytes(rows + gone)] == ["random", "random"]
+
+
 def manifest(digest: str, kind: str, cpu: float, sources: dict[str, str], **measured: Any) -> Manifest:
     return Manifest(
         recipe_digest=digest,
@@ -196,3 +202,34 @@ def test_a_cost_counts_every_unit_once_and_keeps_teachers_and_generators_apart()
     assert both is not None
     assert both.synthesis == pytest.approx((5 + 4) / 2)
     assert mean_cost([], known.get) is None
+
+
+def test_whatever_a_generator_or_networks_besides_were_made_for_is_counted():
+    known = {
+        "g": manifest("g", "generator", 50, {}),
+        "f": manifest("f", "fine_tuned_generator", 20, {"generator": "g"}),
+        "h": manifest("h", "class_gaussians", 15, {"generator": "g"}),
+        "r": manifest("r", "reference_latents", 4, {"generator": "g"}),
+        "n": manifest("n", "surrogate", 8, {}),
+        "k": manifest("k", "class_gradients", 2, {"surrogate": "n"}),
+        "b": manifest("b", "images/x", 3, {"a": "f", "b": "h", "c": "r", "d": "k"}),
+    }
+    found = cost_of(manifest("set", "image_set", 0, {"shard0": "b"}), known.get)
+    assert (found.synthesis, found.teacher, found.generator) == (3, 10, 89)
+
+
+def test_what_priors_were_measured_with_is_the_teachers_and_what_the_images_share_with_it_is_theirs():
+    """CV-DD's priors rest on distillations, label tables and students of every member."""
+    known = {
+        "t": manifest("t", "teacher", 10, {}),
+        "start": manifest("start", "images/rded", 2, {"teacher": "t"}, peak_rss_bytes=4),
+        "a": manifest("a", "images/sre2lpp", 60, {"teacher": "t", "initial": "start"}, peak_rss_bytes=9),
+        "i": manifest("i", "image_set", 7, {"shard0": "a"}),
+        "l": manifest("l", "labels", 30, {"images": "i", "teacher": "t"}),
+        "s": manifest("s", "training", 40, {"labels": "l", "images": "i"}),
+        "p": manifest("p", "priors", 1, {"student": "s"}),
+        "b": manifest("b", "images/cvdd", 3, {"teacher": "t", "priors": "p", "initial": "start"}, peak_rss_bytes=5),
+    }
+    found = cost_of(manifest("set", "image_set", 0, {"shard0": "b"}), known.get)
+    assert (found.synthesis, found.teacher) == (5, 10 + 60 + 30 + 40 + 1)
+    assert found.peak_bytes == 5

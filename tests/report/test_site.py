@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from dd_assets.assets.leaderboard import SHOWN
 from dd_assets.cli import main
 from dd_assets.errors import InputError
+from dd_assets.planning.unit import Verdict
 from dd_assets.report.comparison import CONTROL_SOFT, compare
 from dd_assets.report.contents import gather
 from dd_assets.report.leaderboard import leaderboard_rows
@@ -21,6 +23,8 @@ from dd_assets.report.scores import contests
 from dd_assets.report.site import write_site
 from dd_assets.report.statistics import Runs
 from dd_assets.units import leaderboard
+from dd_assets.units.tables import write_columns
+from dd_assets.units.training import CURVES, SCORE
 from dd_resources.store import ArtefactStore
 from tests.report.stored import AGREEMENT, STUDENT, put, put_scores, refer
 from tests.report.worlds import probit_world
@@ -81,6 +85,84 @@ def test_scores_under_another_protocol_do_not_compete(store: ArtefactStore) -> N
     assert (rows["rded"]["ior"], rows["rded"]["ranks"], rows["rded"]["beats_random"]) == (None, None, "")
     assert rows["noise"]["ior"] is not None
     assert "other protocol" in leaderboard.page(store, gather(store, "default"))
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"teacher": "u" * 64}, "other labeller"),
+        (
+            {"verdicts": (Verdict(name="finite_loss", passed=False, blocking=True, message="last loss nan"),)},
+            "failed check",
+        ),
+    ],
+)
+def test_students_of_another_teacher_or_without_a_finite_loss_do_not_compete(
+    store: ArtefactStore, other: dict[str, Any], why: str
+) -> None:
+    bits = made({"rded": 3.0, "random": 0.5, "noise": 0.0}, 0, seeds=2)
+    for name, own in bits.items():
+        put_scores(store, name, "digits|1", {"soft": own}, **(other if name == "rded" else {}))
+    assert set(contests(store, "default")[0].runs) == {"noise", "random"}
+    rows = {row["method"]: row for row in gather(store, "default").rows}
+    assert [(rows[name]["rank"], rows[name]["apart"]) for name in ("random", "noise", "rded")] == [
+        (1, ""),
+        (2, ""),
+        (None, why),
+    ]
+    assert rows["rded"]["ior"] is None
+
+
+def test_a_cell_in_which_all_students_failed_has_no_contest(store: ArtefactStore) -> None:
+    failed = (Verdict(name="finite_loss", passed=False, blocking=True, message="last loss nan"),)
+    put_scores(store, "random", "digits|1", {"hard": made({"random": 0.5}, 0, seeds=2)["random"]}, verdicts=failed)
+    assert contests(store, "default") == []
+    assert gather(store, "default").rows[0]["apart"] == "failed check"
+
+
+def test_a_labeller_that_is_not_known_is_not_held_against_a_student(store: ArtefactStore) -> None:
+    """A label table that was discarded says no more who labelled."""
+    for name, own in made({"rded": 3.0, "random": 0.5}, 0, seeds=2).items():
+        put_scores(store, name, "digits|1", {"soft": own})
+    labels = store.read_reference("default", "rded/soft_labels", "digits|1")
+    assert labels is not None
+    gone = store.lookup(next(iter(labels.units.values())))
+    assert gone is not None
+    store.discard(gone)
+    assert [row["apart"] for row in leaderboard_rows(store, "default")] == ["", ""]
+
+
+def test_a_report_is_made_although_images_were_discarded(store: ArtefactStore, tmp_path: Path) -> None:
+    """What `discard` leaves until the next sync: scores whose images, and so bytes, are gone."""
+    for name, own in made({"rded": 3.0, "random": 0.5, "noise": 0.1}, 0, seeds=2).items():
+        put_scores(store, name, "digits|1", {"hard": own, "soft": own})
+    images = store.read_reference("default", "rded/synthetic_images", "digits|1")
+    assert images is not None
+    gone = store.lookup(images.units["draw0"])
+    assert gone is not None
+    store.discard(gone)
+    write_site(store, "default", tmp_path)
+    found = gather(store, "default")
+    assert {point["method"] for entry in found.frontiers for point in entry["points"]} == {"random", "noise"}
+    assert {row["method"] for row in found.rows} == {"rded", "random", "noise"}
+
+
+def test_a_loss_that_was_never_finite_is_no_curve(store: ArtefactStore, tmp_path: Path) -> None:
+    put_scores(store, "random", "digits|1", {"hard": made({"random": 0.5}, 0, seeds=2)["random"]})
+    score = store.read_reference("default", f"random/score_{STUDENT}", "digits|1")
+    assert score is not None
+    units = {}
+    for key, digest in score.units.items():
+        manifest = store.lookup(digest)
+        assert manifest is not None
+        curves = write_columns({"loss": np.full(2, np.nan), "train_accuracy": np.array([0.1, 0.1])})
+        files = {SCORE: store.read(manifest, SCORE), CURVES: curves}
+        facts = {"parameters": manifest.recipe["parameters"], "summary": manifest.summary}
+        units[key] = put(store, "training", f"diverged {key}", files, seed=9, sources=manifest.sources, **facts)
+    refer(store, f"random/score_{STUDENT}", "digits|1", units)
+    write_site(store, "default", tmp_path)
+    assert "labels, IPC 1" in (tmp_path / "methods/random.html").read_text()
+    assert ": loss" not in (tmp_path / "methods/random.html").read_text()
 
 
 def test_rows_gain_what_stands_beside_accuracy(filled: ArtefactStore) -> None:

@@ -12,6 +12,8 @@ import pytest
 from markupsafe import escape
 
 from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.planning.unit import Verdict
+from dd_assets.report import studies as studies_report
 from dd_assets.report.site import write_site
 from dd_assets.report.study_figures import study_figures
 from dd_assets.report.study_pages import results_of, study_results
@@ -24,7 +26,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 KERNELS = ("linear", "rbf", "laplacian", "polynomial", "cosine")
 
 
-def put_study(store: ArtefactStore, name: str, leave_out: str = "") -> dict[str, str]:
+def put_study(
+    store: ArtefactStore, name: str, leave_out: str = "", fail: str = "", declared: bool = True
+) -> dict[str, str]:
     """Made-up trainings of a study's cells on digits, two seeds each; their recipe digests by key."""
     found = {}
     for place, cell in enumerate(study(name).cells(DIGITS)):
@@ -37,10 +41,11 @@ def put_study(store: ArtefactStore, name: str, leave_out: str = "") -> dict[str,
             parameters = {"of": key, "protocol": {"name": "rd3", "learning_rate": 0.001}}
             table = put(store, "labels", f"{name} {key}", {"views.parquet": b"x" * (100 - place)})
             sources = {"labels": table.recipe_digest} if cell.variant.label == "soft" else {}
-            found[key] = put(
-                store, "training", f"{name} {key}", {}, parameters=parameters, summary=summary, sources=sources
-            )
-    refer(store, f"studies/{name}", "digits|10", found)
+            passed = cell.method != fail or seed == 0
+            finite = Verdict(name="finite_loss", passed=passed, blocking=True, message="last loss nan")
+            facts = {"parameters": parameters, "summary": summary, "sources": sources, "verdicts": (finite,)}
+            found[key] = put(store, "training", f"{name} {key}", {}, **facts)
+    refer(store, f"studies/{name}", "digits|10", found, declared)
     return {key: manifest.recipe_digest for key, manifest in found.items()}
 
 
@@ -78,6 +83,36 @@ def test_cells_without_a_result_say_so(store: ArtefactStore, tmp_path: Path) -> 
     assert {row["student"] for row in found.rows} == {STUDENT}
     write_site(store, "default", tmp_path)
     assert "missing" in (tmp_path / "studies/robust_scores.html").read_text()
+
+
+def test_a_cell_with_a_student_that_failed_a_check_has_no_accuracy(store: ArtefactStore, tmp_path: Path) -> None:
+    put_study(store, "attribution", fail="edc")
+    (found,) = study_results(store, "default")
+    failed = [row for row in found.rows if row["method"] == "edc"]
+    assert {(row["status"], row["reason"], row["accuracy_mean"]) for row in failed} == {
+        ("refused", "finite_loss: last loss nan", None)
+    }
+    assert {row["status"] for row in found.rows if row["method"] != "edc"} == {"done"}
+    assert found.done == len(found.rows) - len(failed)
+    write_site(store, "default", tmp_path)
+    assert "finite_loss: last loss nan" in (tmp_path / "studies/attribution.html").read_text()
+
+
+def test_what_was_made_with_overridden_parameters_is_no_result_of_a_study(store: ArtefactStore) -> None:
+    put_study(store, "attribution", declared=False)
+    assert study_results(store, "default") == []
+
+
+def test_trainings_behind_a_row_are_found_whatever_label_mode_its_preset_states(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As paper:minimax, whose hard labels stand for the variant's soft ones on ImageNette."""
+    digests = put_study(store, "attribution")
+    (soft,) = [name for name, variant in study("attribution").variants.items() if name == "soft"]
+    monkeypatch.setattr(studies_report, "_label_of", lambda *_: "hard")
+    write_site(store, "default", tmp_path)
+    page = (tmp_path / "studies/attribution.html").read_text()
+    assert all(digest in page for key, digest in digests.items() if f"/{soft}/" in key)
 
 
 SCORED = [name for name in studies() if study(name).scores not in ("", "priors", "readings")]

@@ -99,6 +99,18 @@ def test_bytes_are_paid_for_pair_by_pair() -> None:
     assert table.shown(int8)["bound"] == "+3.7"
 
 
+def test_pairs_of_one_draw_count_as_one() -> None:
+    """They share the images, whatever number of students was trained on them."""
+    found = rows({("random", "fp16"): [0.5] * 6, ("random", "int8"): [0.49, 0.47, 0.48, 0.46, 0.50, 0.48]})
+    for row, count in zip(found, (1000, 250), strict=True):
+        row["label_bytes"] = count
+        row["runs"] = {f"draw{seed % 3}/seed{seed}": value for seed, value in enumerate(row["runs"].values())}
+    _, int8 = budget_table(study("label_budget"), found).rows
+    # Losses .01 and .04, .03 and .00, .02 and .02: means .025, .015, .02; t at .95 with two degrees of freedom: 2.920.
+    assert (int8["pairs"], int8["loss"]) == (6, pytest.approx(0.02))
+    assert int8["bound"] == pytest.approx(0.02 + 2.920 * 0.005 / math.sqrt(3), rel=1e-3)
+
+
 def additive(method_gain: dict[str, float]) -> dict[tuple[str, str], list[float]]:
     """Accuracy .2 and: what the images add, .1 with soft labels, .05 with augmentation, another .04 with both."""
     recipe = {"hard, plain": 0.0, "hard": 0.05, "soft, plain": 0.1, "soft": 0.19}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from dd_assets.datasets.registry import setting
+from dd_assets.planning.engine import Engine
 from dd_assets.planning.unit import Reference
 from dd_assets.units import leaderboard
+from dd_resources.compute import Compute
+from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 
 SPACE = "mine"
@@ -63,3 +67,28 @@ def test_a_row_also_shows_what_its_score_was_made_from(store: ArtefactStore, ass
         SPACE, Reference(asset="teacher", partition="mnist", units={"k": "c" * 64}, contents={"k": "c" * 64})
     )
     assert leaderboard.plan(store, SPACE).digest == known.digest
+
+
+def test_a_table_of_what_has_moved_meanwhile_is_drawn_up_again(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed, it would stand under the digest of a state that it does not show, for good."""
+    score = f"random/score_{setting('digits').students[0]}"
+    gather, moves = leaderboard.gather, []
+
+    def moving(files, namespace):
+        found = gather(files, namespace)
+        if moves:
+            store.write_reference(namespace, of(score, "digits|1", moves.pop() * 64))
+        return found
+
+    monkeypatch.setattr(leaderboard, "gather", moving)
+    engine = Engine(store, RawData(str(tmp_path)), Compute(device="cpu", workers=1))
+    moves[:] = ["b", "a"]
+    made = leaderboard.current(engine, SPACE)
+    assert made.recipe_digest == leaderboard.plan(store, SPACE).digest
+    assert moves == []
+    assert engine.tally.computed == [leaderboard.plan(store, SPACE)]
+    moves[:] = ["c", "d", "e", "f"]
+    with pytest.raises(leaderboard.MovedError, match=r"scores were written while it was drawn up → run it again"):
+        leaderboard.current(engine, "another")

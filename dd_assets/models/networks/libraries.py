@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from dd_assets.errors import InputError
 from dd_assets.models.networks.own import instance
+from dd_assets.models.registry import architecture
 
 SMALL = 64
 """Pixels below which a network gets its small form."""
@@ -25,7 +25,6 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
 
     `resnet18_in` has instance norm in place of batch norm, `vit_b_16` a position table for this size, `swin_v2_micro`
     is Swin-V2's class with small dimensions, `shufflenet_v2_half` is small at every size.
-    Raises InputError for a size that a transformer's patches do not divide.
     """
     import torchvision
 
@@ -33,9 +32,6 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
         model = _small_swin(classes)
     else:
         own: dict[str, dict[str, Any]] = {"resnet18_in": {"norm_layer": instance}, "vit_b_16": {"image_size": size}}
-        patch = _PATCHES.get(name, 1)
-        if size % patch:
-            raise _undivided(name, patch, size)
         model = torchvision.models.get_model(
             _AS.get(name, name), weights=None, num_classes=classes, **own.get(name, {})
         )
@@ -66,23 +62,9 @@ def _small_swin(classes: int) -> nn.Module:
     )
 
 
-def _undivided(name: str, patch: int, size: int) -> InputError:
-    return InputError(
-        f"{name} cuts images into patches of {patch} px, these have {size} px", f"use {size // patch * patch} px"
-    )
-
-
 def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """timm's vision transformer of that name without weights, or `vit_micro`: its class with small dimensions.
-
-    A patch of `vit_micro` is an eighth of the image wide, at least 2 px, or 4 px where eight do not fit.
-    Raises InputError for a size that its patches do not divide.
-    """
-    micro = name == "vit_micro"
-    patch = 16 if not micro else max(2, size // 8) if size % 8 == 0 else 4
-    if size % patch:
-        raise _undivided(name, patch, size)
-    if not micro:
+    """timm's vision transformer of that name without weights, or `vit_micro`: its class with small dimensions."""
+    if name != "vit_micro":
         import timm
 
         return timm.create_model(name, pretrained=False, img_size=size, in_chans=channels, num_classes=classes)
@@ -90,7 +72,7 @@ def from_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
 
     return VisionTransformer(
         img_size=size,
-        patch_size=patch,
+        patch_size=architecture(name).patch_at(size),
         in_chans=channels,
         num_classes=classes,
         embed_dim=96,
@@ -160,7 +142,6 @@ def _efficientnet(model: Any) -> None:
 
 _AS = {"resnet18_in": "resnet18", "shufflenet_v2_half": "shufflenet_v2_x0_5"}
 """Names of ours and torchvision's."""
-_PATCHES = {"vit_b_16": 16, "swin_v2_t": 4}
 _SHRINK: dict[str, Callable[[Any], None]] = {
     "resnet18": _resnet,
     "resnet18_in": _resnet,
