@@ -15,7 +15,7 @@ from dd_assets.planning.cells import STUDIES
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.generators import CENTROIDS, REFERENCE_LATENTS
 from dd_assets.planning.graph import Cell, stages
-from dd_assets.planning.plan import Planner, Target, all_targets, input_target
+from dd_assets.planning.plan import UNMADE, Planner, Target, all_targets, input_target
 from dd_assets.planning.turns import OF_DATASETS
 from dd_resources.injection import NAMESPACE, RawDataResource, StoreResource
 
@@ -114,8 +114,9 @@ def _nightly(job: str, assets: tuple[str, ...]) -> dg.ScheduleDefinition:
 def due(planner: Planner, wanted: Sequence[Target]) -> dict[str, list[Target]]:
     """Partition to its targets that are stale, and those below them that wait for nothing else.
 
-    wanted: targets of one job, upstream before downstream. What waits for another job's assets is left to the night
-    after that job's: by then it is either stale or has turned out unchanged.
+    wanted: targets of one job, upstream before downstream. What reads another job's assets that are not up to date is
+    left to the night after that job's: by then it is either stale or has turned out unchanged. A stale target, too:
+    its run would read what the references name now.
     """
     chosen: dict[str, list[Target]] = {}
     for target in wanted:
@@ -123,7 +124,8 @@ def due(planner: Planner, wanted: Sequence[Target]) -> dict[str, list[Target]]:
         row, beside = planner.visit(target), chosen.get(partition, [])
         cell = Cell.of(partition)
         inputs = [input_target(name, cell) for name in stages()[asset].reads(cell)]
-        ready = all(source in beside or planner.rows[source].status == "fresh" for source in inputs)
-        if row.status == "stale" or (row.status == "pending" and beside and ready):
+        further = {planner.rows[source].status for source in inputs if source not in beside}
+        below = row.status == "pending" and beside and further <= {"fresh"}
+        if below or (row.status == "stale" and not further & set(UNMADE)):
             chosen[partition] = [*beside, target]
     return chosen

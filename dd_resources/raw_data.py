@@ -54,8 +54,10 @@ class RawData:
         train, test, content = _load(self.root, name, _decoding(chosen, self.fingerprint(chosen)), chosen.normalisation)
         if expected is not None and content != expected:
             raise InputError(
-                f"dataset {name}: its files changed after the dataset asset was materialized",
-                "materialize the dataset asset again",
+                f"dataset {name}: what is read now is not what the dataset asset was made of, because its files or the"
+                " image decoder changed",
+                "materialize the dataset asset again; if that computes nothing, `dd-assets explain dataset"
+                f" {name}` names the recipe to discard first",
             )
         return train, test
 

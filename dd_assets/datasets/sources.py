@@ -19,7 +19,7 @@ from dd_assets.addresses import without_credentials
 from dd_assets.errors import DDError, InputError
 
 MAX_DEPTH = 6
-"""Folders below a walked one; deeper means a symlink cycle or the wrong folder."""
+"""Parts of a file's path below a walked folder; more means a symlink cycle or the wrong folder."""
 MAX_PATH, MAX_PART = 1024, 255
 """Characters of a relative path and bytes of one part: what file systems and S3 take."""
 REMOTE = ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec")
@@ -63,7 +63,8 @@ class Source:
     def _fs(self) -> tuple[Any, str]:
         import fsspec
 
-        return fsspec.core.url_to_fs(self.root)
+        # A cached listing would hide, for as long as this process lives, what others have written since.
+        return fsspec.core.url_to_fs(self.root, use_listings_cache=False)
 
     def local(self, path: str) -> Path:
         """The file or folder on this machine; raises InputError if the root is remote or a link leads away from it.
@@ -102,8 +103,22 @@ class Source:
             return []
         return [_remote(pattern, info)] if info["type"] == "file" else []
 
-    def walk(self, folder: str, depth: int = MAX_DEPTH) -> list[Found]:
-        """All files below a folder but hidden ones, ascending by path; [] if the folder does not exist."""
+    def walk(self, folder: str, depth: int = 0) -> list[Found]:
+        """All files below a folder but hidden ones, ascending by path; [] if the folder does not exist.
+
+        depth: folders that deep alone; 0 stands for all, and raises InputError for files below more than MAX_DEPTH.
+        """
+        found = self._walk(folder, depth or MAX_DEPTH + 1)
+        below = {entry.path: entry.path.removeprefix(folder).strip("/").count("/") for entry in found}
+        deepest = max(below, key=below.__getitem__, default="")
+        if not depth and below.get(deepest, 0) >= MAX_DEPTH:
+            raise InputError(
+                f"{self.describe(deepest)} lies {MAX_DEPTH} folders or more below {self.describe(folder)}",
+                "move it up, or name a folder nearer to it; links must not lead back",
+            )
+        return found
+
+    def _walk(self, folder: str, depth: int) -> list[Found]:
         if self.is_local:
             place = self.local(folder)
             return sorted(self._scan(place, folder, depth), key=lambda entry: entry.path) if place.is_dir() else []

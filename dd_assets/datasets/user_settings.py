@@ -188,7 +188,7 @@ def _build(where: str, name: str, fields: Mapping[str, Any]) -> Setting:
         name=name,
         data=str(fields.get("data", name)),
         reader=str(fields["reader"]),
-        options=dict(fields.get("options", {})),
+        options=_options(where, fields.get("options", {})),
         classes=_classes(where, fields["classes"]),
         size=_whole(where, "size", fields["size"], 4, MAX_SIZE),
         channels=channels,
@@ -240,6 +240,23 @@ def _protocol(where: str, base: Protocol, stated: Any) -> Protocol:
     protocol = with_overrides(base, {**stated, "views": base.views}, f"{where}, protocol")
     protocol.require_read()
     return changed(protocol, {"views": views})
+
+
+def _options(where: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The reader's options; raises InputError for a value that YAML took for a date or another type of its own."""
+    for name, value in stated.items():
+        if not _is_plain(value):
+            raise InputError(f"{where}, options: {name} is a {type(value).__name__}", f'quote it: {name}: "{value}"')
+    return dict(stated)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is text, a number, true or false, nothing, or a list or mapping of such."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _recipes(where: str, stated: Any) -> dict[str, dict[str, Any]]:

@@ -44,6 +44,18 @@ def is_published(weights: str) -> bool:
     return weights.startswith(SCHEMES)
 
 
+def examine(weights: str, architecture: str) -> None:
+    """Raise UnknownNameError for weights that their library does not know, InputError for another architecture's.
+
+    Looks at no file: a teacher made of them may be in the store, and the file on another machine alone.
+    """
+    scheme, name = weights.split(":", 1)
+    if scheme == "torchvision":
+        _torchvision_weights(name, architecture)
+    else:
+        _timm_facts(name)
+
+
 def import_published(
     weights: str,
     *,
@@ -70,7 +82,7 @@ def import_published(
         )
     rows = imagenet_rows(classes, data, folders)
     scheme, name = weights.split(":", 1)
-    found = (_torchvision if scheme == "torchvision" else _timm)(name, architecture)
+    found = _torchvision(name, architecture) if scheme == "torchvision" else _timm(name)
     if found.normalisation != normalisation:
         raise InputError(
             f"{weights} was trained with mean {found.normalisation.mean}, std {found.normalisation.std}; the setting "
@@ -89,7 +101,8 @@ def import_published(
     return state, {"source": f"{weights}, {len(rows)} of 1000 rows"}
 
 
-def _torchvision(name: str, architecture: str) -> Published:
+def _torchvision_weights(name: str, architecture: str) -> Any:
+    """The library's entry of weights; raises UnknownNameError, or InputError for those of another architecture."""
     import torchvision
 
     try:
@@ -99,6 +112,11 @@ def _torchvision(name: str, architecture: str) -> Published:
     known = architecture in torchvision.models.list_models(torchvision.models)
     if not known or chosen not in list(torchvision.models.get_model_weights(architecture)):
         raise InputError(f"torchvision's {name} is not for {architecture}", "name the architecture of the weights")
+    return chosen
+
+
+def _torchvision(name: str, architecture: str) -> Published:
+    chosen = _torchvision_weights(name, architecture)
     preset = chosen.transforms()
     smallest = min(chosen.meta.get("min_size") or (1, 1))
     return Published(
@@ -131,7 +149,8 @@ def _hub_state(url: str, what: str) -> dict[str, Tensor]:
         raise InputError(f"{file} cannot be read ({in_short(error)})", "delete it, fetch it again") from error
 
 
-def _timm(name: str, architecture: str) -> Published:
+def _timm_facts(name: str) -> Any:
+    """What timm says of weights; raises UnknownNameError."""
     import timm
 
     try:
@@ -140,6 +159,11 @@ def _timm(name: str, architecture: str) -> Published:
         facts = None
     if facts is None or not facts.hf_hub_id:
         raise UnknownNameError(f"timm has no weights {name!r}", "name them as timm.list_pretrained() does")
+    return facts
+
+
+def _timm(name: str) -> Published:
+    facts = _timm_facts(name)
     path = _hugging_face_file(facts.hf_hub_id, f"timm's {name}")
     return Published(
         state=read(path.read_bytes())[0],

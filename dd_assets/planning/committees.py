@@ -146,6 +146,7 @@ def committee_stages() -> list[Stage]:
             group="teachers",
             kinds=("pytorch",),
             takes_parameters=True,
+            examine=lambda cell, raw: teacher.examine(cell.setting.committee, raw),
         ),
         Stage(
             asset="statistics",

@@ -13,6 +13,7 @@ from dd_assets.datasets.registry import setting, settings
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.registry import GENERATORS, TRAINED_ON_OTHERS, GeneratorRecipe
 from dd_assets.errors import InputError
+from dd_assets.methods.contract import with_overrides
 from dd_assets.planning.cells import Cell, Stage, reference_of, run_named, usable
 from dd_assets.planning.engine import Engine
 from dd_assets.planning.prompt_banks import prompt_bank_stage
@@ -101,8 +102,9 @@ def _resolve_own(name: str, cell: Cell, inputs: Mapping[str, Reference], engine:
     judge = usable(engine, inputs["teacher"], "teacher")
     unit = generator.plan(chosen, recipe, chosen, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
+    asked = with_overrides(recipe, cell.overrides, generator_asset(name))
     samples = generator_samples.plan(
-        chosen, made["generator"], source, judge, recipe.guidance_scale, recipe.recognition_floor
+        chosen, made["generator"], source, judge, asked.guidance_scale, asked.recognition_floor
     )
     return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
@@ -131,7 +133,8 @@ def _resolve_foreign(name: str, cell: Cell, inputs: Mapping[str, Reference], eng
     source = run_named({"dataset": dataset.plan(other, engine.raw)}, engine)["dataset"]
     unit = generator.plan(chosen, recipe, other, source, cell.overrides, name, engine.raw)
     made = run_named({"generator": unit}, engine)
-    samples = generator_samples.plan(chosen, made["generator"], source, None, recipe.guidance_scale, 0.0, other)
+    asked = with_overrides(recipe, cell.overrides, generator_asset(name))
+    samples = generator_samples.plan(chosen, made["generator"], source, None, asked.guidance_scale, 0.0, other)
     return reference_of(generator_asset(name), cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 
 
@@ -144,8 +147,9 @@ def _resolve_minimax(cell: Cell, inputs: Mapping[str, Reference], engine: Engine
     judge = usable(engine, inputs["teacher"], "teacher")
     base = usable_generator(engine, inputs[generator_asset(recipe.base)])
     made = run_named({"generator": fine_tuned.plan(chosen, recipe, base, source, cell.overrides)}, engine)
+    asked = with_overrides(recipe, cell.overrides, "generator_minimax")
     samples = generator_samples.plan(
-        chosen, made["generator"], source, judge, recipe.guidance_scale, recipe.recognition_floor
+        chosen, made["generator"], source, judge, asked.guidance_scale, asked.recognition_floor
     )
     return reference_of("generator_minimax", cell, {**made, **run_named({"samples": samples}, engine)}, inputs)
 

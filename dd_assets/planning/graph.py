@@ -32,9 +32,8 @@ from dd_assets.planning.committees import committee_stages
 from dd_assets.planning.descriptions import of_images, with_page
 from dd_assets.planning.diversity import diversity_stage
 from dd_assets.planning.engine import Engine, MissingFiles, MissingUnits
-from dd_assets.planning.generation import generation_assets, ungenerated
 from dd_assets.planning.generators import generator_stages
-from dd_assets.planning.image_sets import image_assets, resolve_images
+from dd_assets.planning.image_sets import image_assets, resolve_images, skippable_assets, unread_assets
 from dd_assets.planning.influence import influence_stage
 from dd_assets.planning.reference_latents import reference_latents_stage
 from dd_assets.planning.scoring import for_labels, label_key, labellers, protocol_for, trainings
@@ -83,8 +82,9 @@ def _label_assets(entries: Iterable[Setting], storage: str | None = None) -> tup
 
 
 def _unasked(cell: Cell, storage: str | None = None) -> frozenset[str]:
-    """Of those of all enabled settings, the ones that a cell's own setting does without."""
-    return frozenset(_label_assets(settings().values(), storage)) - {*_label_assets([cell.setting], storage)}
+    """Of the teacher and those of all enabled settings, the ones that a cell's own setting does without."""
+    unused = frozenset(_label_assets(settings().values(), storage)) - {*_label_assets([cell.setting], storage)}
+    return unused if "soft" in cell.setting.labels else unused | {"teacher"}
 
 
 def _resolve_labels(method: Method, cell: Cell, inputs: Mapping[str, Reference], engine: Engine) -> Reference:
@@ -155,8 +155,8 @@ def _method_stages(method: Method) -> list[Stage]:
             kinds=("pytorch", "parquet"),
             tags=tags,
             takes_parameters=True,
-            skippable=generation_assets(method),
-            unread=lambda cell: ungenerated(method, cell),
+            skippable=skippable_assets(method),
+            unread=lambda cell: unread_assets(method, cell),
         ),
         Stage(
             asset=f"{name}/soft_labels",
@@ -174,7 +174,7 @@ def _method_stages(method: Method) -> list[Stage]:
             group=name,
             kinds=("pytorch", "parquet"),
             tags=tags,
-            skippable=further,
+            skippable=("teacher", *further),
             unread=_unasked,
         ),
         *([diversity_stage(method, tags)] if method.has_diversity else []),
@@ -184,10 +184,11 @@ def _method_stages(method: Method) -> list[Stage]:
 
 def _score_stage(method: Method, student: str, tags: Mapping[str, str]) -> Stage:
     name, further = method.name, _label_assets(settings().values(), "online")
+    tables = f"{name}/soft_labels"
     return Stage(
         asset=f"{name}/score_{student}",
         space="grid",
-        inputs=("dataset", "teacher", *further, f"{name}/synthetic_images", f"{name}/soft_labels"),
+        inputs=("dataset", "teacher", *further, f"{name}/synthetic_images", tables),
         resolve=lambda cell, inputs, engine: _resolve_score(method, student, cell, inputs, engine),
         unit_kind="training",
         checks=(
@@ -200,8 +201,8 @@ def _score_stage(method: Method, student: str, tags: Mapping[str, str]) -> Stage
         group=name,
         kinds=("pytorch",),
         tags={**tags, "dd/student": student},
-        skippable=further,
-        unread=lambda cell: _unasked(cell, "online"),
+        skippable=("teacher", *further, tables),
+        unread=lambda cell: _unasked(cell, "online") | (set() if "soft" in cell.setting.labels else {tables}),
     )
 
 
@@ -234,6 +235,7 @@ def stages() -> dict[str, Stage]:
             group="teachers",
             kinds=("pytorch",),
             takes_parameters=True,
+            examine=lambda cell, raw: teacher.examine([cell.setting.teacher], raw),
         ),
     ]
     known = METHODS()

@@ -13,7 +13,14 @@ from dd_assets.errors import InputError
 from dd_assets.methods.contract import OWN_STARTS, Facts, Method
 from dd_assets.planning.cells import Cell, declared_parameters, reference_of, run_named, starts_of, usable
 from dd_assets.planning.engine import Engine
-from dd_assets.planning.generation import generation_assets, generation_inputs, misfit, samples_of, stated_parameters
+from dd_assets.planning.generation import (
+    generation_assets,
+    generation_inputs,
+    misfit,
+    samples_of,
+    stated_parameters,
+    ungenerated,
+)
 from dd_assets.planning.generation_cost import peak_of
 from dd_assets.planning.influence import INFLUENCE, influence_inputs
 from dd_assets.planning.memory import Estimate, run_within
@@ -34,6 +41,22 @@ def image_assets(method: Method) -> tuple[str, ...]:
         *generation_assets(method),
         *(f"{start}/synthetic_images" for start in starts_of(method)),
     )
+
+
+def skippable_assets(method: Method) -> tuple[str, ...]:
+    """Those of `image_assets` that other recipes or settings of a method may do without."""
+    sure = {"dataset", "committee", "statistics", "priors", INFLUENCE}
+    return tuple(asset for asset in image_assets(method) if asset not in sure)
+
+
+def unread_assets(method: Method, cell: Cell) -> frozenset[str]:
+    """Those of `skippable_assets` that a cell's parameters do without."""
+    parameters = declared_parameters(method, cell.setting, cell.overrides)
+    starts = {f"{start}/synthetic_images" for start in starts_of(method)} - {
+        f"{method.images_of(parameters)}/synthetic_images"
+    }
+    teacher = frozenset() if method.reads_teacher(parameters) else {"teacher"}
+    return ungenerated(method, cell) | starts | teacher
 
 
 def image_inputs(

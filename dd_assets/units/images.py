@@ -10,7 +10,6 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dd_assets.datasets.registry import setting
 from dd_assets.datasets.setting import Setting
 from dd_assets.diffusion.contract import Sampling
 from dd_assets.diffusion.windows import steps_meant
@@ -35,6 +34,7 @@ from dd_assets.units import (
 )
 from dd_assets.units import teacher as teacher_unit
 from dd_assets.units.kinds import kind_of
+from dd_assets.units.labels import typed_normalisation
 from dd_assets.units.tables import IMAGES, write_images
 
 _NOT_IN_RECIPE = ("setting", "train_counts", "committee", "generators")
@@ -147,18 +147,19 @@ def _initial(work: Work, first: int, last: int, classes: int) -> np.ndarray:
 
 
 def _facts(unit: Unit, work: Work) -> Facts:
-    stated, chosen = unit.parameters["facts"], setting(unit.setting)
+    # All of the recipe's: the settings file may have been edited since, or be another one on this machine.
+    stated = unit.parameters["facts"]
     counts: tuple[int, ...] = ()
     if "dataset" in unit.inputs:
         train, _ = work.raw.load(unit.setting, unit.inputs["dataset"])
-        counts = tuple(np.bincount(train.labels, minlength=len(chosen.classes)).tolist())
+        counts = tuple(np.bincount(train.labels, minlength=len(stated["classes"])).tolist())
     return Facts(
-        setting=chosen.name,
+        setting=unit.setting,
         classes=tuple(stated["classes"]),
         train_counts=counts,
         size=stated["size"],
         channels=stated["channels"],
-        normalisation=chosen.normalisation,
+        normalisation=typed_normalisation(stated["normalisation"]),
         hflip=stated["hflip"],
     )
 

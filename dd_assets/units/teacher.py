@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,19 @@ def plan(
         setting=setting.name,
         label=f"teacher {setting.name} {choice.key}",
     )
+
+
+def examine(choices: Iterable[TeacherChoice], raw: RawData) -> None:
+    """Raise InputError or UnknownNameError for a weights file that does not exist and for published weights that no
+    library knows: told before anything is trained.
+    """
+    from dd_assets.models import pretrained
+
+    for choice in choices:
+        if choice.weights and pretrained.is_published(choice.weights):
+            pretrained.examine(choice.weights, choice.architecture)
+        elif choice.weights:
+            _weights_digest(raw, choice.weights)
 
 
 def _weights_digest(raw: RawData, name: str) -> str:
@@ -135,7 +148,8 @@ def compute(unit: Unit, work: Work) -> Product:
         state, history = result.state, dict(result.history)
         metadata["source"] = "trained here"
     accuracy, correct = top1(load_classifier(state, metadata, work.device), test, normalisation, work.device)
-    per_class = [float(correct[test.labels == label].mean()) for label in range(len(facts["classes"]))]
+    shown = [test.labels == label for label in range(len(facts["classes"]))]
+    per_class = [float(correct[rows].mean()) if rows.any() else None for rows in shown]
     metadata["test_accuracy"] = accuracy
     hasher = ContentHasher("teacher").value("facts", {k: v for k, v in metadata.items() if k != "source"})
     for name, tensor in state.items():
@@ -161,9 +175,10 @@ def compute(unit: Unit, work: Work) -> Product:
 
 
 def _verdicts(
-    accuracy: float, per_class: list[float], floor: float, classes: Any, imported: bool
+    accuracy: float, per_class: Sequence[float | None], floor: float, classes: Any, imported: bool
 ) -> tuple[Verdict, ...]:
-    worst = min(range(len(per_class)), key=per_class.__getitem__)
+    """per_class: None for a class of which the test split has no image."""
+    lowest, worst = min((share, label) for label, share in enumerate(per_class) if share is not None)
     cause = (
         "wrong class order or normalisation is the commonest cause"
         if imported
@@ -180,10 +195,10 @@ def _verdicts(
         ),
         Verdict(
             name="no_class_below_half_of_mean",
-            passed=per_class[worst] >= 0.5 * accuracy,
+            passed=lowest >= 0.5 * accuracy,
             blocking=False,
-            message=f"worst class {classes[worst]!r}: {per_class[worst]:.2%}",
-            figures={"accuracy": per_class[worst]},
+            message=f"worst class {classes[worst]!r}: {lowest:.2%}",
+            figures={"accuracy": lowest},
         ),
     )
 

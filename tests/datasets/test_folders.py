@@ -47,6 +47,15 @@ def test_what_is_no_image_or_no_class_is_left_alone(root):
     assert [colour for label, colour in values(read(three_classes(), root)[0]) if label == 0] == [0, 1, 9]
 
 
+def test_images_too_deep_to_be_read_are_refused_and_not_left_out(root):
+    image_folder(root / "own", FOLDERS)
+    put(root / "own/train/cat/a/b/c/d/4.png", encoded(4))
+    assert len(read(three_classes(), root)[0]) == 7
+    put(root / "own/train/cat/a/b/c/d/e/5.png", encoded(5))
+    with pytest.raises(InputError, match=r"cat/a/b/c/d/e/5\.png lies 6 folders or more below .*own/train → move"):
+        read(three_classes(), root)
+
+
 @pytest.mark.parametrize("name", ["imagenette", "imagewoof", "imageidc", "imagenet1k"])
 def test_wordnet_folders_become_class_names(root, name):
     full = setting_of(name)

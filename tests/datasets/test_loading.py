@@ -55,6 +55,25 @@ def entries(home: Path) -> list[Path]:
     return sorted((home / ".cache/dd-assets/decoded").iterdir())
 
 
+def test_digits_of_another_size_and_in_colour_are_what_the_setting_says(enable):
+    enable("large: {base: digits, size: 16, channels: 3, mean: [0.3, 0.3, 0.3], std: [1, 1, 1]}")
+    train, test = fresh(RawData(), "large")
+    assert (train.images.shape[1:], test.images.shape[1:], train.images.dtype) == ((16, 16, 3), (16, 16, 3), np.uint8)
+    small, _ = fresh(RawData(), "digits")
+    assert (train.labels == small.labels).all()
+    # Each image is its own digit: its mean brightness stays.
+    before, after = (images.mean(axis=(1, 2, 3)) for images in (small.images, train.images))
+    assert np.corrcoef(before, after)[0, 1] > 0.99
+    assert (train.images[..., 0] == train.images[..., 2]).all()
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_digits_with_more_or_fewer_classes_than_ten_are_refused(enable, count):
+    enable(f"few: {{base: digits, classes: [{', '.join(f'c{number}' for number in range(count))}]}}")
+    with pytest.raises(InputError, match="list all classes" if count < 10 else r"no images of \['c10'\]"):
+        fresh(RawData(), "few")
+
+
 def test_the_digits_have_the_digests_they_always_had():
     train, test = RawData().load("digits")
     assert dataset_digest(setting("digits"), train, test).startswith("632c80521c652657f5043b1d387c5b75")
@@ -93,7 +112,7 @@ def test_a_changed_image_is_seen_at_once_even_by_the_same_process(own):
     own.load("own", content)
     put(Path(own.root) / "own/train/cat/0.png", encoded(200))
     assert own.load("own")[0].images[0, 0, 0, 0] == 200
-    with pytest.raises(InputError, match="changed after the dataset asset"):
+    with pytest.raises(InputError, match="its files or the image decoder changed"):
         own.load("own", content)
 
 

@@ -114,6 +114,7 @@ def test_an_unknown_base_names_the_nearest(enable):
         ("protocol: {epochs: many}", InputError, "is not a int"),
         ("protocol: {batch: 0, batch_rule: stated}", InputError, "batch=0 → give a whole number, 1 or more"),
         ("protocol: {learning_rate: .inf}", InputError, "learning_rate is infinite"),
+        ("options: {folder: 2024-05-01}", InputError, 'options: folder is a date → quote it: folder: "2024-05-01"'),
         ("protocol: {batch: 128}", InputError, "batch=128 would change nothing → set `batch_rule: stated`"),
         ("protocol: {zeta: 2}", InputError, "zeta=2.0 would change nothing → set `zeta_rule: stated`"),
         ("protocol: {rates: rded, learning_rate: 0.5}", InputError, "learning_rate=0.5 would .* set `rates: rd3`"),

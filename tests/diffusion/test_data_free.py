@@ -127,7 +127,7 @@ def test_the_shipped_setting_names_anothers_generator_for_the_method_and_its_var
 def test_what_saw_the_data_has_no_data_free_rank() -> None:
     def row(method: str, mean: float, owes: str, declared: bool = True) -> dict:
         fixed = {"dataset": "d", "ipc": 1, "student": "s", "label": "soft"}
-        alike = {"conditions": frozenset({("d", "p")})}
+        alike = {"conditions": frozenset({("d", "p", "")}), "failed": []}
         return {**fixed, **alike, "method": method, "accuracy_mean": mean, "provenance": owes, "declared": declared}
 
     rows = _ranked(

@@ -72,7 +72,9 @@ def test_a_shard_loads_its_generator_once(monkeypatch: pytest.MonkeyPatch) -> No
     loaded, given = [], method("d4m").recipe_for("digits").parameters
     parameters = {**plain(given), "steps": 3, "start": "noise", "guidance_scale": 1.0}
     monkeypatch.setattr(images.generator, "load", lambda work: (loaded.append(work), generator())[1])
-    stated = {"classes": list(digit_facts().classes), "size": 8, "channels": 1, "hflip": False}
+    facts = digit_facts()
+    stated = {"classes": list(facts.classes), "size": 8, "channels": 1, "hflip": False}
+    stated["normalisation"] = plain(facts.normalisation)
     unit: Any = SimpleNamespace(
         name="images/d4m",
         parameters={"method": parameters, "facts": stated, "first": 0, "last": 1, "ipc": 1},

@@ -143,6 +143,21 @@ def test_samples_that_the_teacher_does_not_recognise_stop_what_follows(
         _resolve(engine, Cell(setting=chosen, ipc=2), "class_centroids", found=found)
 
 
+def test_a_launch_may_ask_another_floor_and_guidance_of_the_samples_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = _small()
+    _enable(monkeypatch, chosen)
+    found = _resolve(engine, Cell(setting=chosen), "dataset", "teacher", "generator_small")
+    asked = Cell(setting=chosen, overrides={"recognition_floor": 0.0, "guidance_scale": 2.5})
+    again = _resolve(engine, asked, "generator_small", found=found)
+    assert again["generator_small"].units["generator"] == found["generator_small"].units["generator"]
+    before, after = (_unit(engine, one["generator_small"], "samples") for one in (found, again))
+    assert before.recipe_digest != after.recipe_digest
+    stated = after.recipe["parameters"]
+    assert (stated["guidance_scale"], stated["recognition_floor"]) == (2.5, 0.0)
+
+
 def test_the_recognition_floor_is_no_part_of_the_training(engine: Engine) -> None:
     chosen = _small()
     data = engine.run([generators.dataset.plan(CATALOGUE["digits"], engine.raw)])[0]

@@ -13,7 +13,7 @@ from dd_assets.methods.registry import METHODS
 from dd_assets.planning import graph
 from dd_assets.planning.cells import STUDIES
 from dd_resources.injection import RawDataResource, StoreResource
-from tests.planning.tiny import Edit, Tiny, in_chain, method, with_parameter, write_image, write_weights
+from tests.planning.tiny import Edit, Tiny, in_chain, method, setting, with_parameter, write_image, write_weights
 
 
 def night(tiny: Tiny, name: str) -> dict[str, set[str]] | str:
@@ -69,6 +69,20 @@ def test_what_waits_for_another_job_is_left_to_the_night_after(tiny: Tiny, edit:
     assert night(tiny, "datasets") == {"tiny": {"teacher"}}
     tiny.make([("teacher", "tiny")])
     assert night(tiny, "noise") == {"tiny|1": NOISE, "tiny|2": NOISE}
+
+
+def test_what_is_stale_itself_waits_for_another_jobs_assets_too(tiny: Tiny, edit: Edit) -> None:
+    """A teacher that is in the store already, but that no reference names yet: tonight's run would read the old one."""
+    write_weights(tiny.data, seed=1)
+    tiny.make()
+    write_weights(tiny.data, seed=0)
+    edit(dataclasses.replace(method("noise"), version=2))
+    assert night(tiny, "datasets") == {"tiny": {"teacher"}}
+    assert night(tiny, "noise") == {"tiny|1": {"noise/synthetic_images"}, "tiny|2": {"noise/synthetic_images"}}
+    edit(dataclasses.replace(method("noise"), version=1), protocol=dataclasses.replace(setting().protocol, epochs=3))
+    assert isinstance(night(tiny, "noise"), str)
+    tiny.make([("teacher", "tiny")])
+    assert "noise/score_convnet2_w64" in night(tiny, "noise")["tiny|1"]
 
 
 def test_a_changed_dataset_brings_its_teacher_along(tiny: Tiny) -> None:

@@ -30,7 +30,9 @@ def slowly(item: tuple[str, int]) -> int:
     lease = acquire(store, f"recipe{number}")
     assert lease is not None
     with lease:
-        Path(root, f"begun{number}").write_text(str(os.getpid()))
+        # Whole at once: others look for it.
+        Path(root, f".{number}").write_text(str(os.getpid()))
+        Path(root, f".{number}").rename(Path(root, f"begun{number}"))
         deadline = time.monotonic() + (10 if number else 0.2)
         while time.monotonic() < deadline:
             time.sleep(0.01)

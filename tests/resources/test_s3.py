@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dd_assets.datasets import registry
 from dd_assets.errors import StoreError
 from dd_resources import files
+from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
 from tests.resources.samples import product, unit
 from tests.servers import BUCKET, KEY, SECRET, S3Server, s3_server
@@ -79,7 +81,7 @@ def test_an_upload_in_parts_is_conditional_too(s3: S3Server, monkeypatch: pytest
 
 
 def test_a_folder_of_images_in_a_bucket_is_looked_at_and_read_like_one_here(
-    s3: S3Server, no_keys: None, tmp_path: Path
+    s3: S3Server, no_keys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What docs/tutorials/your-own-dataset.md says of S3: `doctor --folder`, then `doctor` with what it wrote."""
     import s3fs
@@ -106,6 +108,14 @@ def test_a_folder_of_images_in_a_bucket_is_looked_at_and_read_like_one_here(
     assert read.returncode == 0, read.stderr
     rows = {row["check"]: row["detail"] for row in json.loads(read.stdout)}
     assert rows["dataset pets"] == "6 train, 4 test, 3 to 3 per class, 16 px"
+    # A code server runs for weeks: what somebody else adds meanwhile makes the dataset stale all the same.
+    for name, value in (*environment.items(), ("DD_DATASETS", str(settings))):
+        monkeypatch.setenv(name, value)
+    pets, raw = registry.settings.__wrapped__()["pets"], RawData(environment["DD_DATA_ROOT"])
+    before = raw.fingerprint(pets)
+    assert raw.fingerprint(pets) == before
+    bucket.pipe_file(f"{BUCKET}/raw/set/pets/train/cat/9.png", picture.getvalue())
+    assert raw.fingerprint(pets) != before
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_cells_that_cannot_be_say_why() -> None:
     cell = Cell(setting=DIGITS, ipc=10)
     found = study("rd3_table_18").cells(DIGITS)[0]
     assert "no method dc" in reason_against(cell, replace(found, method="dc"))
-    assert "larger images" in reason_against(cell, replace(found, student="vit_tiny_patch16_224"))
+    assert "images of at least 32 px" in reason_against(cell, replace(found, student="vit_tiny_patch16_224"))
     hybrid = next(k for k in study("rd3_table_5").cells(DIGITS) if k.variant.name == "hybrid")
     alone = Cell(setting=replace(DIGITS, committee=()), ipc=1)
     assert "committee" in reason_against(alone, hybrid)

@@ -16,6 +16,7 @@ from dd_assets.datasets.arrays import ImageArrays
 from dd_assets.datasets.catalogue import CATALOGUE
 from dd_assets.datasets.registry import settings
 from dd_assets.datasets.setting import TeacherChoice
+from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
 from dd_assets.models.pixels import normalised
@@ -153,3 +154,49 @@ def test_bf16_recipes_say_their_layout_and_others_keep_their_digests() -> None:
     for kind, more in ((TeacherRecipe, {}), (SurrogateRecipe, {"architecture": "convnet3_w128"})):
         assert kind(epochs=2, precision="bf16", **more).layout == {"layout": "channels_last"}
         assert kind(epochs=2, **more).layout == {}
+
+
+def test_a_class_without_test_images_has_no_accuracy_and_is_not_the_worst() -> None:
+    floor, worst = teacher._verdicts(0.6, [0.9, None, 0.2], 0.5, ["ant", "bee", "cat"], False)
+    assert floor.passed
+    assert (worst.passed, worst.message) == (False, "worst class 'cat': 20.00%")
+
+
+def test_a_teacher_is_made_although_the_test_split_lacks_a_class(
+    monkeypatch: pytest.MonkeyPatch, store: ArtefactStore
+) -> None:
+    digits = CATALOGUE["digits"]
+    recipe = replace(digits.teacher.recipe, epochs=1, accuracy_floor=0.0)
+    chosen = replace(digits, name="small", teacher=replace(digits.teacher, recipe=recipe))
+    monkeypatch.setitem(settings(), "small", chosen)
+
+    class Lacking(RawData):
+        def load(self, name: str, expected: str | None = None) -> tuple[ImageArrays, ImageArrays]:
+            train, test = super().load(name, expected)
+            kept = test.labels != 1
+            return train, ImageArrays(test.images[kept], test.labels[kept])
+
+    raw = Lacking()
+    (described,) = Engine(store, RawData(), Compute(device="cpu")).run([dataset.plan(chosen, RawData())])
+    unit = teacher.plan(chosen, described, raw, {})
+    made = teacher.compute(unit, Work(store=store, raw=raw, device="cpu", unit=unit))
+    accuracies = made.summary["per_class_accuracy"]
+    assert [index for index, share in enumerate(accuracies) if share is None] == [1]
+    # NaN, which is no JSON, would be refused when the training is over.
+    store.commit(unit, made, {})
+
+
+def test_a_weights_file_that_is_not_there_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+    choice = TeacherChoice(
+        architecture="resnet18", recipe=TeacherRecipe(epochs=1, accuracy_floor=0.0), weights="absent.safetensors"
+    )
+    with pytest.raises(InputError, match=r"teacher file .*absent\.safetensors does not exist → check `weights`"):
+        teacher.examine([choice], RawData(str(tmp_path)))
+    published = replace(choice, weights="torchvision:ResNet18_Weights.IMAGENET1K_V1")
+    teacher.examine([published, replace(choice, weights=None)], RawData(str(tmp_path)))
+    with pytest.raises(UnknownNameError, match=r"torchvision has no weights 'ResNet18_Weights\.V9'"):
+        teacher.examine([published, replace(choice, weights="torchvision:ResNet18_Weights.V9")], RawData())
+    with pytest.raises(InputError, match="is not for resnet50"):
+        teacher.examine([replace(published, architecture="resnet50")], RawData())
+    with pytest.raises(UnknownNameError, match="timm has no weights 'resnet18a'"):
+        teacher.examine([replace(choice, weights="timm:resnet18a")], RawData())

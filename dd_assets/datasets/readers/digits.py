@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dd_assets import randomness
 from dd_assets.datasets.arrays import ImageArrays
-from dd_assets.datasets.readers.layout import Reader, Split
+from dd_assets.datasets.readers.images import fitted
+from dd_assets.datasets.readers.layout import Reader, Split, check_labels
 from dd_assets.datasets.setting import Setting
 from dd_assets.datasets.sources import Found, Source
 
@@ -32,6 +34,9 @@ def read_digits(setting: Setting, source: Source) -> Split:
     raw = load_digits()
     images = np.round(raw.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = raw.target.astype(np.int64)
+    check_labels(setting, labels, "scikit-learn's digits", complete=True)
+    if images.shape[1:] != (setting.size, setting.size, setting.channels):
+        images = np.stack([fitted(Image.fromarray(image[..., 0]), setting) for image in images])
     test_rows = np.sort(np.concatenate([_fifth(np.flatnonzero(labels == label), label) for label in range(10)]))
     train_rows = np.setdiff1d(np.arange(len(labels)), test_rows)
     return tuple(ImageArrays(images[rows], labels[rows]) for rows in (train_rows, test_rows))  # type: ignore[return-value]
