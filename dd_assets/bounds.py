@@ -22,8 +22,13 @@ class Range:
     words: str
 
 
-COUNT = Range(lambda value: value >= 1, "a whole number, 1 or more")
-COUNT_OR_NONE = Range(lambda value: value >= 0, "a whole number, 0 or more")
+def _whole(value: float) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+WHOLE = Range(_whole, "a whole number")
+COUNT = Range(lambda value: _whole(value) and value >= 1, "a whole number, 1 or more")
+COUNT_OR_NONE = Range(lambda value: _whole(value) and value >= 0, "a whole number, 0 or more")
 ABOVE_ZERO = Range(lambda value: 0 < value < math.inf, "a finite number above 0")
 NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 SHARE = Range(lambda value: 0 <= value <= 1, "a number in [0, 1]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def sweep(
     chosen = base.student(student or base.students[0])
     engine = _engine()
     bench = Bench(engine, validation_of(base), ipc, chosen, label)  # type: ignore[arg-type]
-    groups = _groups(bench.chosen, named, files, starts, proposals, seed)
+    groups = _groups(bench.chosen, ipc, named, files, starts, proposals, seed)
     rows, finalists = [], []
     for name, candidates in groups.items():
         most = full_students(candidates[0].method, base)
@@ -147,14 +148,18 @@ def _told(
 
 
 def _groups(
-    setting: Setting, named: str, files: tuple[Path, ...], with_starts: bool, count: int, seed: int
+    setting: Setting, ipc: int, named: str, files: tuple[Path, ...], with_starts: bool, count: int, seed: int
 ) -> dict[str, list[Candidate]]:
-    """Group to candidates: a method, or a composition of one, with as many proposals as any other group."""
+    """Group to candidates: a method, or a composition of one, with as many proposals as any other group.
+
+    What is known of the dataset before it is read tells which cannot apply.
+    """
     from dd_assets.methods.contract import with_overrides
     from dd_assets.methods.registry import METHODS, method
     from dd_assets.planning.cells import declared_parameters
     from dd_assets.planning.sweeps import Candidate
     from dd_assets.sweeps.compositions import Composition, proposals, read_composition, starts
+    from dd_assets.units.dataset import facts_before
 
     known = [method(name) for name in _names(named)]
     groups: dict[str, tuple[Method, dict[str, Any]]] = {entry.name: (entry, {}) for entry in known}
@@ -165,10 +170,10 @@ def _groups(
         if found.name in groups:
             raise InputError(f"two groups are called {found.name}", "rename the recipe file's `name`")
         groups[found.name] = (method(found.base), dict(found.parameters))
-    made = {}
+    made, facts = {}, facts_before(setting)
     for name, (entry, changed) in groups.items():
         stated = with_overrides(declared_parameters(entry, setting), changed, name)
-        tried = proposals(stated, count, seed, name)
+        tried = proposals(stated, count, seed, name, partial(entry.reason_against, facts=facts, ipc=ipc))
         made[name] = [Candidate(method=entry, overrides={**changed, **extra}) for extra in tried]
     return made
 

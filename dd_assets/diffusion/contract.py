@@ -43,8 +43,8 @@ class Sampling:
     """Images per pass at most; one IPC index per pass."""
     start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "noise"
     """noise: N(0, 1); centroid, nearest, random: the class's k-means centroid, the real latent nearest to it or any of
-    the class's, noised to the level; gaussian: from the normal distribution of the class's latents, DDIM-inverted to
-    the level (inversion.py)."""
+    the class's (of the 128 that are kept at most, again and again where more are drawn), noised to the level; gaussian:
+    from the normal distribution of the class's latents, DDIM-inverted to the level (inversion.py)."""
     start_level: float = 0.0946
     """ᾱ of that noise, in (0, 1); not read where `start` is "noise"."""
     repulsion: float = later(0.0)

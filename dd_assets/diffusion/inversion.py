@@ -28,8 +28,9 @@ from dd_assets.progress import Progress, silent
 from dd_assets.shapes import Float
 
 BATCH = 64
-SKEW_WEIGHT = 0.1
 """Images per pass; each is inverted alone."""
+SKEW_WEIGHT = 0.1
+"""Of the skewness in a group's score (`off_in_latents`)."""
 
 
 @torch.no_grad()
@@ -76,21 +77,27 @@ def class_gaussians(
     return ClassGaussians(means=np.stack(means), deviations=np.stack(deviations), level=schedule.level(position))
 
 
-def typical_group(
+def drawn_group(size: int, dimensions: int, seed: int, label: int, group: int) -> np.ndarray:
+    """A class's group of that number: `size` draws from N(0, 1), float32 (size, dimensions)."""
+    return randomness.normal(size * dimensions, seed, "diffusion", "group", label, group).reshape(size, dimensions)
+
+
+def most_typical(
     size: int, dimensions: int, groups: int, seed: int, label: int, deviations: np.ndarray | None = None
-) -> np.ndarray:
-    """Of `groups` sets of `size` draws from N(0, 1) the one most like it, float32 (size, dimensions).
+) -> int:
+    """The number of that one of a class's first `groups` groups which is most like N(0, 1).
 
     By `off_in_units` or, with the class's deviations (dimensions,), by `off_in_latents`. A single draw has no
-    deviation, and of single draws the one nearest to the class's mean would win: there the first is kept.
+    deviation, and of single draws the one nearest to the class's mean would win: there it is the first.
     """
-    best, found = math.inf, np.empty((0, 0))
-    for group in range(groups if size > 1 else 1):
-        drawn = randomness.normal(size * dimensions, seed, "diffusion", "group", label, group).reshape(size, dimensions)
-        wide = drawn.astype(np.float64)
-        off = off_in_units(wide) if deviations is None else off_in_latents(wide, deviations)
+    if size == 1 or groups == 1:
+        return 0
+    best, found = math.inf, 0
+    for group in range(groups):
+        drawn = drawn_group(size, dimensions, seed, label, group).astype(np.float64)
+        off = off_in_units(drawn) if deviations is None else off_in_latents(drawn, deviations)
         if off < best:
-            best, found = off, drawn
+            best, found = off, group
     return found
 
 
@@ -102,7 +109,8 @@ def off_in_units(drawn: np.ndarray) -> float:
 def off_in_latents(drawn: np.ndarray, deviations: np.ndarray) -> float:
     """‖σ m‖ + ‖σ (s - 1)‖ + .1 ‖k‖, s with n - 1 below, k the skewness of each draw over its dimensions, (n,).
 
-    Wide numbers count for more than in `off_in_units`. Source: group_sampling.py, evaluate_distribution_batch.
+    Of two draws or more. Wide numbers count for more than in `off_in_units`. Source: group_sampling.py,
+    evaluate_distribution_batch.
     """
     mean, spread, dimensions = drawn.mean(axis=0), drawn.std(axis=0, ddof=1), drawn.shape[1]
     cubes = (((drawn - mean) / spread) ** 3).sum(axis=1)

@@ -19,7 +19,7 @@ from dd_assets.progress import Progress, silent
 
 CHOICES = ("class", "kmeans")
 DRAWN = 128
-"""Images per class at most of choice "class"."""
+"""Images per class at most of choice "class"; more starts than that begin from the same ones again (starts.py)."""
 MEMBERS = 8
 """Images per centroid at most of choice "kmeans"."""
 

@@ -7,13 +7,13 @@ Belongs here: from a request's parameters to a `Start` per batch. Does not belon
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 
 from dd_assets.diffusion.contract import Sampling
-from dd_assets.diffusion.inversion import typical_group
+from dd_assets.diffusion.inversion import drawn_group, most_typical
 from dd_assets.diffusion.sampling import Start
 from dd_assets.errors import InputError
 from dd_assets.methods.request import ClassCentroids, ClassGaussians, ReferenceLatents, Request
@@ -50,7 +50,11 @@ def from_centroids(parameters: Sampling, centroids: ClassCentroids, ipc: int) ->
 
 
 def from_random(parameters: Sampling, references: ReferenceLatents, seed: int) -> Starts:
-    """Real latents of the class in their random order; another draw begins elsewhere in it."""
+    """Real latents of the class in their random order; another draw begins elsewhere in it.
+
+    Kept are `references.DRAWN` of a class, or all. Who draws more images begins again with the same ones, under other
+    noise.
+    """
     own = {int(label): references.of(int(label)) for label in np.unique(references.labels)}
     if not all(len(rows) for rows in own.values()):
         raise InputError("start: random reads references of whole classes, not of centroids", "set references: class")
@@ -71,14 +75,20 @@ def from_gaussians(parameters: Sampling, gaussians: ClassGaussians, ipc: int, se
     A class's group is chosen when it is first asked for, so that a set that goes on after a kill chooses no others.
     """
     shape = gaussians.means.shape[1:]
+    count, size = ipc * parameters.candidates, int(np.prod(shape))
 
     @cache
-    def group(label: int) -> np.ndarray:
-        drawn, size = ipc * parameters.candidates, int(np.prod(shape))
+    def chosen(label: int) -> int:
         if parameters.group_score == "units":
-            return typical_group(drawn, size, parameters.groups, seed, label)
+            return most_typical(count, size, parameters.groups, seed, label)
         widths = gaussians.deviations[label].flatten().astype(np.float64)
-        return typical_group(drawn, size, parameters.groups, seed, label, widths)
+        return most_typical(count, size, parameters.groups, seed, label, widths)
+
+    # Rows of a class lie side by side. One that comes back, larger than a batch, is drawn again: all classes' draws
+    # would be gigabytes.
+    @lru_cache(maxsize=1)
+    def group(label: int) -> np.ndarray:
+        return drawn_group(count, size, seed, label, chosen(label))
 
     def start(rows: Batch) -> Start:
         drawn = np.stack(

@@ -18,6 +18,11 @@ RESIZE_FROM = 56
 """Below this size `size // 7 * 8` is the size itself or the rule is not meant (28 px would become 32)."""
 
 
+def enlarged_size(size: int) -> int:
+    """Pixels of the side to which test images are resized before the centre is cut; `size` where they are not."""
+    return size if size < RESIZE_FROM else size // 7 * 8
+
+
 def prepare_test(images: np.ndarray) -> Tensor:
     """Test images as RDED sees them: shorter side to `size // 7 * 8`, then the centre; uint8 (N, S, S, C).
 
@@ -26,10 +31,11 @@ def prepare_test(images: np.ndarray) -> Tensor:
     """
     tensor = torch.from_numpy(np.ascontiguousarray(images))
     size = images.shape[1]
-    if size < RESIZE_FROM or size // 7 * 8 == size:
+    larger = enlarged_size(size)
+    if larger == size:
         return tensor
     enlarged = [
-        tv.center_crop(tv.resize(part.permute(0, 3, 1, 2), [size // 7 * 8] * 2, antialias=True), [size, size])
+        tv.center_crop(tv.resize(part.permute(0, 3, 1, 2), [larger, larger], antialias=True), [size, size])
         for part in tensor.split(images_together("cpu", size))
     ]
     return torch.cat(enlarged).permute(0, 2, 3, 1).contiguous()

@@ -27,7 +27,11 @@ def learning_rate(protocol: Protocol, epoch: int) -> float:
     at first (EDC, "SSRS"); multistep multiplies by `decay` from each milestone on.
     """
     if protocol.schedule == "multistep":
-        passed = sum(epoch >= share * protocol.epochs for share in protocol.milestones)
+        places = [share * protocol.epochs for share in protocol.milestones]
+        if protocol.milestone_rule == "down":
+            # A share is seldom exact: .55 of 100 is 55.000000000000007.
+            places = [math.floor(place + 1e-9) for place in places]
+        passed = sum(epoch >= place for place in places)
         return protocol.learning_rate * protocol.decay**passed
     turn = LAST_PART * protocol.epochs
     if protocol.schedule == "cos2" and epoch > turn:

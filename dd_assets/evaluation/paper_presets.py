@@ -108,6 +108,7 @@ _INSTANCE_HARD = {
     "learning_rate": 0.01,
     "weight_decay": 5e-4,
     "schedule": "multistep",
+    "milestone_rule": "down",
     "batch_rule": "stated",
     "batch": 64,
     "hard_form": "mixed",
@@ -115,7 +116,10 @@ _INSTANCE_HARD = {
 }
 _ADAMW_HARD = {**_INSTANCE_HARD, "optimiser": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01}
 _SGD_1 = {"optimiser": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
-_HARD_EPOCHS = tuple((ipc, {"epochs": epochs}) for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (MORE, 1000)))
+_HARD_EPOCHS = tuple(
+    (ipc, {"epochs": epochs})
+    for ipc, epochs in ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (MORE, 300))
+)
 _HARD_SETS = ("imagenette", "imagewoof", "imageidc")
 _HARD_LEFT_OUT = (
     "PCA lighting; jitter that is not clamped between its steps; a second set of classes has two thirds of the epochs"
@@ -278,6 +282,7 @@ HARD_LABELS = (
         changes={
             **_INSTANCE_HARD,
             "milestones": (0.5,),
+            "milestone_rule": "up",
             "decay": 0.1,
             "batch": 256,
             "epochs": 300,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dd_assets.bounds import ABOVE_ZERO, BELOW_ONE, COUNT, NOT_NEGATIVE, SHARE, SHARE_ABOVE_ZERO, Range, require
+from dd_assets.bounds import ABOVE_ZERO, BELOW_ONE, COUNT, NOT_NEGATIVE, SHARE, SHARE_ABOVE_ZERO, WHOLE, Range, require
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.evaluation.view_presets import Views
 from dd_assets.later import later
@@ -151,6 +151,9 @@ class Protocol:
     multistep: times `decay` at each of `milestones`."""
     milestones: tuple[float, ...] = later((2 / 3, 5 / 6))
     """Shares of the epochs, ascending."""
+    milestone_rule: Literal["up", "down"] = later("up")
+    """Where a share is no whole number of epochs: the first epoch after it, or the last before it, as with Minimax's
+    `2 * epochs // 3`."""
     decay: float = later(0.2)
     """What the rate is multiplied by at each milestone."""
     ema: float = later(0.0)
@@ -314,6 +317,8 @@ _RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("crld_weak_confidence", "crld_strong_confidence"), SHARE),
     **dict.fromkeys(("momentum", "ema"), BELOW_ONE),
     "window": SHARE_ABOVE_ZERO,
+    **dict.fromkeys(("label_epochs", "label_top_k", "label_micro_batch", "batch_norm_updates"), WHOLE),
+    **dict.fromkeys(("curve_step", "curve_images"), WHOLE),
 }
 """Numbers that do not depend on one another. A rate of 0 is a student that stays as it is."""
 
@@ -343,6 +348,7 @@ _ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     **{f"crld_{name}": ("loss", ("crld",)) for name in ("within", "cross", "weak_confidence", "strong_confidence")},
     "momentum": ("optimiser", ("sgd",)),
     "milestones": ("schedule", ("multistep",)),
+    "milestone_rule": ("schedule", ("multistep",)),
     "decay": ("schedule", ("multistep",)),
 }
 """Field to the field and the values without which it has no effect."""

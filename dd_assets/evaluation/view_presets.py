@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dd_assets.bounds import COUNT_OR_NONE, NOT_NEGATIVE, SHARE, SHARE_ABOVE_ZERO, Range, require
+from dd_assets.bounds import COUNT_OR_NONE, SHARE, SHARE_ABOVE_ZERO, Range, require
 from dd_assets.errors import InputError
 from dd_assets.later import later
 
@@ -36,7 +36,7 @@ class Views:
     cutmix_alpha: float = 1.0
     """Beta parameter, applied to every batch; 0 turns CutMix off."""
     mixup_alpha: float = later(0.0)
-    """Beta parameter of Mixup in CutMix's place, applied to every batch; 0 turns it off."""
+    """Beta parameter of Mixup in CutMix's place, .05 to 2, applied to every batch; 0 turns it off."""
     rand_operations: int = later(0)
     """RandAugment's operations per view; 0 turns it off."""
     rand_magnitude: int = later(0)
@@ -62,7 +62,7 @@ _RANGES: Mapping[str, Range] = {
     "crop_scale_min": SHARE_ABOVE_ZERO,
     "hflip": SHARE,
     "cutmix_alpha": Range(lambda value: value >= 0 and float(value).is_integer(), "0 (off) or a whole number"),
-    "mixup_alpha": NOT_NEGATIVE,
+    "mixup_alpha": Range(lambda value: value == 0 or 0.05 <= value <= 2, "0 (off) or 0.05 to 2"),
     "rand_operations": _whole(0, math.inf, COUNT_OR_NONE.words),
     "rand_magnitude": _whole(0, MAX_MAGNITUDE, f"0 to {MAX_MAGNITUDE}"),
     "jitter": SHARE,

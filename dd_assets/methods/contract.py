@@ -10,8 +10,11 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from dd_assets.bounds import Range
 from dd_assets.datasets.arrays import Normalisation
 from dd_assets.diffusion.registry import GENERATORS
 from dd_assets.errors import InputError, UnknownNameError
@@ -122,6 +125,8 @@ class Method:
     """Dataset (the setting's `data`) to recipe; 'default' is the fallback for any other dataset."""
     synthesis: str
     """'module:function' of type `Synthesis`, imported only when it runs."""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    """Parameters that are numbers to what each may be; asked before `refuse`, which may rely on them."""
     refuse: Callable[[Any, Facts, int], str | None] = field(default=lambda parameters, facts, ipc: None)
     """(parameters, facts, ipc) to the reason why this cell cannot apply, or None."""
     networks_at_once: int = 1
@@ -214,7 +219,8 @@ class Method:
         return tuple(parameters.pool) or facts.committee if self.needs.committee else ()
 
     def reason_against(self, parameters: Any, facts: Facts, ipc: int) -> str | None:
-        """Why a cell cannot apply: a generator or committee members the setting lacks, or the method's own reason.
+        """Why a cell cannot apply: a generator or committee members the setting lacks, a mosaic that does not fill the
+        image, numbers outside their ranges, or the method's own reason.
 
         What the generator and the members are is not looked at (planning/generation.py, `misfit`).
         """
@@ -231,13 +237,30 @@ class Method:
             return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
         if self._start_of(parameters) == "random" and self.references_of(parameters) != "class":
             return "start random reads real latents of whole classes, the references are those of centroids: change one"
-        return no_crop(parameters) or self.refuse(parameters, facts, ipc)
+        stitched = no_mosaic(parameters, facts.size) if self.needs.generator else None
+        unusable = out_of_range(parameters, self.ranges) or no_crop(parameters) or stitched
+        return unusable or self.refuse(parameters, facts, ipc)
+
+
+def out_of_range(parameters: Any, ranges: Mapping[str, Range]) -> str | None:
+    """The first of these fields whose number is outside its range, with the range, or None."""
+    for name, allowed in ranges.items():
+        value = getattr(parameters, name)
+        if not allowed.holds(value):
+            return f"{name}={value}: {allowed.words} is wanted"
+    return None
 
 
 def no_crop(parameters: Any) -> str | None:
     """Why `crop_scale_min` and `crop_scale_max`, shares of the image's area, are no crops, where there are any."""
     low, high = (getattr(parameters, f"crop_scale_{end}", 1.0) for end in ("min", "max"))
     return None if 0 < low <= high <= 1 else f"crops from {low} to {high} of the area: a range within (0, 1] is wanted"
+
+
+def no_mosaic(parameters: Any, size: int) -> str | None:
+    """Why `mosaic` cells per axis do not fill an image of `size` pixels, where there are any."""
+    cells = getattr(parameters, "mosaic", 0)
+    return f"{size} px is not a multiple of mosaic {cells}" if cells > 0 and size % cells else None
 
 
 def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -> Method:
@@ -266,13 +289,14 @@ def variant(base: Method, name: str, title: str, differs: str, **changes: Any) -
 def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) -> Any:
     """`parameters` with fields replaced; raises UnknownNameError or InputError naming the field.
 
-    A list becomes a tuple, and its entries what the field's own are.
+    A list becomes a tuple, and its entries what the field's own are. A word must be one of its field's Literal.
     """
     if not isinstance(overrides, Mapping):
         raise InputError(
             f"{owner}: {overrides!r} is no mapping of fields to values", "write fields below it or leave it out"
         )
     known = {item.name: item for item in dataclasses.fields(parameters)}
+    words = _words(parameters.__class__)
     changes: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
@@ -281,13 +305,46 @@ def with_overrides(parameters: Any, overrides: Mapping[str, Any], owner: str) ->
         if isinstance(current, tuple) and isinstance(value, (list, tuple)):
             changes[name] = _as_entries(name, value, _kind_of_entries(current, known[name]), owner)
             continue
-        if not _same_kind(value, type(current)):
-            raise InputError(
-                f"{owner}: {name}={value!r} is not a {type(current).__name__}", f"give a value like {current!r}"
-            )
+        kinds = _kinds(current, words.get(name, ()))
+        if not any(_same_kind(value, kind) for kind in kinds):
+            named = " or ".join(kind.__name__ for kind in kinds)
+            raise InputError(f"{owner}: {name}={value!r} is not a {named}", f"give a value like {current!r}")
         # 20 and 20.0 are one value, and have to be one in recipe digests, too.
         changes[name] = _as_float(name, value, owner) if isinstance(current, float) else value
-    return dataclasses.replace(parameters, **changes)
+    made = dataclasses.replace(parameters, **changes)
+    # After what a type says of its own values, which knows more of them.
+    for name in (name for name in changes if name in words):
+        value = getattr(made, name)
+        for word in value if isinstance(value, tuple) else (value,):
+            if word not in words[name]:
+                raise UnknownNameError.of(f"{name} of {owner}", str(word), map(str, words[name]))
+    return made
+
+
+@cache
+def _words(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The values of each field of a dataclass, or of its entries, that is annotated with a closed list."""
+    try:
+        hints = get_type_hints(kind)
+    except NameError:
+        # A plug-in may import a name for its type checker alone.
+        return {}
+    return {name: words for name, hint in hints.items() if (words := _closed(hint))}
+
+
+def _closed(hint: Any) -> tuple[Any, ...]:
+    """The values that an annotation lists, also in a tuple or with None; () where others may be."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if get_origin(hint) not in (Union, UnionType, tuple):
+        return ()
+    parts = [(None,) if part is NoneType else _closed(part) for part in get_args(hint) if part is not Ellipsis]
+    return tuple(word for part in parts for word in part) if all(parts) else ()
+
+
+def _kinds(current: Any, words: Sequence[Any]) -> list[type]:
+    """The types that a field's value may have: that of its current one and, outside tuples, of its closed list."""
+    return list(dict.fromkeys(map(type, (current,) if isinstance(current, tuple) else (current, *words))))
 
 
 def _same_kind(value: Any, kind: type) -> bool:

@@ -13,7 +13,7 @@ from torch import nn
 
 from dd_assets import randomness
 from dd_assets.models.networks import libraries, own
-from dd_assets.models.registry import Architecture, architecture
+from dd_assets.models.registry import SMALL, Architecture, architecture
 
 
 def _convnet(entry: Architecture, classes: int, channels: int, size: int) -> nn.Module:
@@ -46,7 +46,7 @@ def _half_mobilenet(entry: Architecture, classes: int, channels: int, size: int)
 
 
 def _torchvision(entry: Architecture, classes: int, channels: int, size: int) -> nn.Module:
-    if entry.name == "alexnet" and size < libraries.SMALL:
+    if entry.name == "alexnet" and size <= SMALL:
         return own.SmallAlexNet(classes=classes, channels=channels, size=size)
     return libraries.from_torchvision(entry.name, classes, channels, size)
 

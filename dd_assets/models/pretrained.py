@@ -23,7 +23,7 @@ from dd_assets.fetching import DOWNLOADS, in_short, may_fetch
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import check_finite, check_keys, read
 from dd_assets.models.foreign import cut_head, imagenet_rows, present_names
-from dd_assets.models.networks.libraries import SMALL
+from dd_assets.models.registry import SMALL
 
 SCHEMES = ("torchvision:", "timm:")
 TIMM_FILE = "model.safetensors"
@@ -75,10 +75,10 @@ def import_published(
     another architecture, images of a size the network was not made for, grey images, classes outside ImageNet-1K and
     another normalisation; UnknownNameError for weights that the library does not know.
     """
-    if size < SMALL or channels != 3:
+    if size <= SMALL or channels != 3:
         raise InputError(
             f"{weights} was trained on large colour images; these have {size} px and {channels} channels",
-            f"use images of at least {SMALL} px, or train the teacher here (leave `weights` out)",
+            f"use images of more than {SMALL} px, or train the teacher here (leave `weights` out)",
         )
     rows = imagenet_rows(classes, data, folders)
     scheme, name = weights.split(":", 1)

@@ -14,6 +14,9 @@ from dd_assets.bounds import BELOW_ONE, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHAR
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.later import LATER, later
 
+SMALL = 64
+"""Pixels up to which torchvision's networks have their small form, as the papers' for CIFAR and Tiny-ImageNet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -25,6 +28,8 @@ class Architecture:
     min_size: int = 8
     batch_norm: bool = True
     """Whether it has batch norm layers, without which a recovery has nothing to match."""
+    small_form: bool = False
+    """Whether it is changed for images of up to `SMALL` px."""
     large_from: int = 64
     """Pixels from which it has its large form."""
     patch: int = 1
@@ -49,6 +54,10 @@ class Architecture:
                 f"use {size // patch * patch} px, or another network",
             )
 
+    def stated_form(self, size: int) -> dict[str, str]:
+        """What recipes say of the form at exactly 64 px, where it was the large one once; else nothing."""
+        return {"form": "small"} if self.small_form and size == SMALL else {}
+
     def activation_floats(self, size: int) -> float:
         """Floats kept for the backward pass to the input, per image and pixel, at this size (`ACTIVATIONS`)."""
         small, large = ACTIVATIONS[self.name]
@@ -70,9 +79,11 @@ def _torchvision(name: str, title: str, small: str, min_size: int = 8, batch_nor
     return Architecture(
         name=name,
         family="torchvision",
-        summary=f"torchvision {title}; below 64 px {small}",
+        summary=f"torchvision {title}; up to {SMALL} px {small}",
         min_size=min_size,
         batch_norm=batch_norm,
+        small_form=True,
+        large_from=SMALL + 1,
     )
 
 
@@ -112,10 +123,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             name="resnet18_in",
             family="torchvision",
-            summary="torchvision ResNet-18 with instance norm (the hard-label protocol's); below 64 px as resnet18",
+            summary="torchvision ResNet-18 with instance norm (the hard-label protocol's); up to 64 px as resnet18",
             # As for resnetap10_in: its last maps must not be single pixels.
             min_size=16,
             batch_norm=False,
+            small_form=True,
+            large_from=SMALL + 1,
         ),
         Architecture(
             name="swin_v2_t",
@@ -178,8 +191,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-# (below 64 px, from 64 px): bytes of all distinct tensors that autograd keeps in a forward pass of two images with
-# frozen weights, a gradient to the input and evaluation mode, at 32 px (or the smallest size) and 128 px, torch 2.14.1.
+# (below `large_from`, from it on): bytes of all distinct tensors that autograd keeps in a forward pass of two images
+# with frozen weights, a gradient to the input and evaluation mode, at 32 px (or the smallest size) and 128 px, torch
+# 2.14.1.
 ACTIVATIONS: dict[str, tuple[float, float]] = {
     "convnet2_w64": (179.0, 179.0),
     "convnet1_w128": (259.0, 259.0),

@@ -104,5 +104,5 @@ def real_accuracies(manifests: Mapping[str, Manifest]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for key, manifest in manifests.items():
         if key.startswith(f"{REAL}/"):
-            found.setdefault(key.removeprefix(f"{REAL}/"), []).append(float(manifest.summary["test_accuracy"]))
+            found.setdefault(key.removeprefix(f"{REAL}/"), []).append(teacher.accuracy_as_student(manifest))
     return {name: statistics.mean(values) for name, values in found.items()}

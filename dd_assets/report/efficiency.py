@@ -23,6 +23,8 @@ CAUSES = {
 """Kind of unit to what it counts as; shards of images are synthesis, what only priors rest on is the teachers'."""
 FREE = ("dataset", "image_set")
 """Kinds that count as nothing: reading, and joining shards."""
+MIXED = "mixed"
+"""In place of a device: both processors and GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Cost:
     peak_bytes: int
     """Largest resident memory of a process that made a shard; what ran in it before counts as well."""
     device: str
+    """Of the method's own shards, or `MIXED`: then the seconds of synthesis are no sum of one kind."""
 
     @property
     def total(self) -> float:
@@ -52,7 +55,7 @@ def cost_of(images: Manifest, lookup: Lookup) -> Cost:
     lookup: recipe digest to manifest. What is no longer in the store counts nothing.
     """
     seconds = {"synthesis": 0.0, "teacher": 0.0, "generator": 0.0}
-    seen, waiting, measured, peak, device = set(), list(images.sources.values()), list[str](), 0, "cpu"
+    seen, waiting, measured, peak, devices = set(), list(images.sources.values()), list[str](), 0, list[str]()
     while waiting or measured:
         # What both the images and their priors rest on is the images'.
         below_priors = not waiting
@@ -68,10 +71,21 @@ def cost_of(images: Manifest, lookup: Lookup) -> Cost:
         elif kind.startswith("images/"):
             seconds["synthesis"] += manifest.device_seconds
             peak = max(peak, int(manifest.measurements.get("peak_rss_bytes", 0)))
-            device = str(manifest.measurements.get("device", device))
+            devices.append(str(manifest.measurements.get("device", "cpu")))
         elif kind in CAUSES:
             seconds[CAUSES[kind]] += manifest.device_seconds
-    return Cost(**seconds, peak_bytes=peak, device=device)
+    return Cost(**seconds, peak_bytes=peak, device=_one_device(devices))
+
+
+def device_kind(device: object) -> str:
+    """'cpu', 'gpu' or `MIXED`."""
+    name = str(device)
+    return "cpu" if name.startswith("cpu") else name if name == MIXED else "gpu"
+
+
+def _one_device(devices: Sequence[str]) -> str:
+    """The last of devices of one kind, or `MIXED`."""
+    return MIXED if len({device_kind(device) for device in devices}) > 1 else (devices or ["cpu"])[-1]
 
 
 def stored_bytes(row: Mapping[str, Any]) -> int | None:
@@ -86,7 +100,7 @@ def mean_cost(sets: Iterable[Manifest], lookup: Lookup) -> Cost | None:
     if not found:
         return None
     means = {name: sum(getattr(c, name) for c in found) / len(found) for name in ("synthesis", "teacher", "generator")}
-    return Cost(**means, peak_bytes=max(cost.peak_bytes for cost in found), device=found[0].device)
+    return Cost(**means, peak_bytes=max(c.peak_bytes for c in found), device=_one_device([c.device for c in found]))
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:

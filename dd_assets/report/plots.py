@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dd_assets.report.comparison import CONTROL
-from dd_assets.report.efficiency import equal_bytes, pareto_front, stored_bytes
+from dd_assets.report.efficiency import device_kind, equal_bytes, pareto_front, stored_bytes
 from dd_assets.report.formats import size
 from dd_assets.report.scatter import Point, scatter_svg
 
@@ -33,17 +33,18 @@ def contest_plots(rows: Sequence[Row]) -> dict[tuple[str, int], list[dict[str, s
 
 
 def _plots(title: str, rows: Sequence[Row]) -> list[dict[str, str]]:
-    kind = "CPU-seconds" if str(rows[0]["device"]).startswith("cpu") else "GPU-seconds"
-    alone = [max(row["device_seconds"], LEAST_SECONDS) for row in rows]
-    whole = [
-        max(row["device_seconds"] + row["teacher_seconds"] + row["generator_seconds"], LEAST_SECONDS) for row in rows
-    ]
+    made = []
+    for kind, of_kind in (("cpu", "CPU-seconds"), ("gpu", "GPU-seconds")):
+        # Seconds of different devices have no common axis, and no common front.
+        own = [row for row in rows if device_kind(row["device"]) == kind]
+        if len(own) > 1:
+            alone = [max(row["device_seconds"], LEAST_SECONDS) for row in own]
+            further = [row["teacher_seconds"] + row["generator_seconds"] for row in own]
+            whole = [max(row["device_seconds"] + more, LEAST_SECONDS) for row, more in zip(own, further, strict=True)]
+            made.append(_plot(own, alone, title, f"{of_kind} of synthesis, per image set", "{:g} s".format))
+            made.append(_plot(own, whole, title, f"{of_kind} with teachers and generator", "{:g} s".format))
     stored = [stored_bytes(row) or 0 for row in rows]
-    return [
-        _plot(rows, alone, title, f"{kind} of synthesis, per image set", "{:g} s".format),
-        _plot(rows, whole, title, f"{kind} with teachers and generator", "{:g} s".format),
-        _plot(rows, stored, title, "bytes of images and labels", size),
-    ]
+    return [*made, _plot(rows, stored, title, "bytes of images and labels", size)]
 
 
 def _plot(rows: Sequence[Row], costs: Sequence[float], title: str, x_label: str, x_text: Any) -> dict[str, str]:

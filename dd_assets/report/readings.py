@@ -41,6 +41,7 @@ def readings_table(study: Study, rows: Sequence[Row]) -> ScoreTable:
                             "squares": sum(z**2 for _, z in known),
                             "rms": math.sqrt(sum(points**2 for points, _ in known) / len(known)),
                             "worst": max((z for _, z in known), key=abs),
+                            "seeds": min(own[key]["seeds"] for key in keys),
                         }
                         found.append({"soft": soft, "hard": hard, "epoch": epoch, "cells": len(known), **sums})
             axes = {"dataset": dataset, "ipc": ipc, "student": student, "method": method}

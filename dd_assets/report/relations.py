@@ -20,6 +20,7 @@ from dd_assets.report.metrics import (
     improvement_over_random,
     label_robust_score,
 )
+from dd_assets.units.teacher import accuracy_as_student
 from dd_resources.store import ArtefactStore
 
 Found = Mapping[tuple[Any, ...], float]
@@ -40,7 +41,7 @@ def real_accuracies(store: ArtefactStore, namespace: str, chosen: Setting) -> di
             manifest = store.lookup(digest)
             if manifest is not None and not (asset == "committee" and key in weak):
                 own = found.setdefault(manifest.summary["architecture"], {})
-                own[manifest.content] = float(manifest.summary["test_accuracy"])
+                own[manifest.content] = accuracy_as_student(manifest)
     return {name: statistics.mean(values.values()) for name, values in found.items()}
 
 

@@ -38,10 +38,15 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
                 group.setdefault(method, {})[key] = manifest
     if partition and not found:
         raise InputError(f"no score of {partition} is in store {store.root}", "dd-assets sync computes them")
-    runs = {
-        key: {name: _runs(store, own) for name, own in _alike(group, cache(store.lookup)).items()}
-        for key, group in found.items()
-    }
+    alike = {key: _alike(group, cache(store.lookup)) for key, group in found.items()}
+    runs = {key: {name: _runs(store, own) for name, own in group.items()} for key, group in alike.items()}
+
+    def control(key: tuple[str, int, str, str]) -> Runs | None:
+        """Random images with soft labels beside a contest of hard ones, if they were tested on the same images."""
+        soft = (*key[:3], "soft")
+        tested = {_tested(own) for own in (alike[key] | {"": alike.get(soft, {}).get(CONTROL, {})}).values()}
+        return runs.get(soft, {}).get(CONTROL) if key != soft and len(tested) == 1 else None
+
     return [
         Contest(
             dataset=dataset,
@@ -49,7 +54,7 @@ def contests(store: ArtefactStore, namespace: str, partition: str = "") -> list[
             student=student,
             label=label,
             runs=group,
-            soft_control=None if label == "soft" else runs.get((dataset, ipc, student, "soft"), {}).get(CONTROL),
+            soft_control=control((dataset, ipc, student, label)),
         )
         for (dataset, ipc, student, label), group in runs.items()
         if group
@@ -61,6 +66,11 @@ def _alike(group: Mapping[str, Mapping[str, Manifest]], lookup: Lookup) -> dict[
     sound = {name: own for name, own in group.items() if not failed_checks(own.values())}
     words = apart({name: conditions(own.values(), lookup) for name, own in sound.items()}) if sound else {}
     return {name: own for name, own in sound.items() if not words[name]}
+
+
+def _tested(trainings: Mapping[str, Manifest]) -> frozenset[str]:
+    """The contents of the datasets whose test images were classified."""
+    return frozenset(manifest.recipe["inputs"].get("dataset", "") for manifest in trainings.values())
 
 
 def _runs(store: ArtefactStore, trainings: Mapping[str, Manifest]) -> Runs:

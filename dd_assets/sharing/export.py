@@ -155,6 +155,8 @@ def _folder_name(label: int, name: str) -> str:
 
 
 def _example(training: Training, images: ImageSet) -> str:
+    from dd_assets.evaluation.accuracy import enlarged_size
+
     given, protocol = training.manifest.recipe["parameters"], training.protocol
     size, channels = images.images.shape[1], images.images.shape[3]
     title, body = student_code(training.student, len(images.classes), channels, size)
@@ -171,6 +173,8 @@ def _example(training: Training, images: ImageSet) -> str:
         bf16=protocol["precision"] != "fp32",
         factor=protocol["views"]["shuffle_factor"],
         student=body,
+        size=size,
+        enlarged=enlarged_size(size),
     )
 
 

@@ -72,6 +72,9 @@ class LabelledBatch:
     lam: float
     """Share of pixels that stay the own image's."""
     epoch: int
+    """Of the training, counted from 0: what its learning rate follows."""
+    labelled_epoch: int
+    """Whose labels these are: the same but where a training goes through the labels of fewer epochs again."""
 
 
 class SoftLabels(Dataset[LabelledBatch]):
@@ -94,6 +97,7 @@ class SoftLabels(Dataset[LabelledBatch]):
         self.images, self.schedule, self.normalisation, self.logits = images, schedule, normalisation, logits
         self._pixels = torch.from_numpy(images.images)
         self._starts = schedule.starts()
+        self._per_epoch = int(np.searchsorted(self._starts, len(images.images)))
 
     def __len__(self) -> int:
         return len(self.schedule.n)
@@ -112,7 +116,8 @@ class SoftLabels(Dataset[LabelledBatch]):
             base=labels[torch.from_numpy(own.astype(np.int64))],
             pasted=labels[torch.from_numpy(partner.astype(np.int64))],
             lam=float(self.schedule.lam[batch]),
-            epoch=int(self.schedule.batch_epoch[batch]),
+            epoch=batch // self._per_epoch,
+            labelled_epoch=int(self.schedule.batch_epoch[batch]),
         )
 
 

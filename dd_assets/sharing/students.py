@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from dd_assets.models.registry import SMALL
+
 _CONVNET = """    blocks, before = [], {channels}
     for _ in range({depth}):
         blocks += [nn.Conv2d(before, {width}, 3, 1, 1, bias=False), nn.BatchNorm2d({width}), nn.ReLU(), nn.AvgPool2d(2)]
@@ -50,7 +52,7 @@ def student_code(architecture: str, classes: int, channels: int, size: int) -> t
     if cifar:
         return architecture, _CIFAR.format(blocks=(int(cifar[1]) - 2) // 6, **given)
     stem = {"kernel": 7, "stride": 2, "padding": 3, "small": ""}
-    if size < 64:
+    if size <= SMALL:
         stem = {"kernel": 3, "stride": 1, "padding": 1, "small": _NO_POOL}
     name = architecture if architecture == "resnet18" else f"resnet18 (the score is {architecture}'s)"
     return name, _RESNET18.format(**given, **stem)

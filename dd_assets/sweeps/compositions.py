@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dd_assets import randomness
 from dd_assets.errors import InputError, UnknownNameError
-from dd_assets.methods.contract import OWN_STARTS, Method, no_crop, variant, with_overrides
+from dd_assets.methods.contract import OWN_STARTS, Method, variant, with_overrides
 from dd_assets.yaml_files import read_yaml
 
 FIELDS = ("name", "base", "parameters", "title")
@@ -61,11 +61,16 @@ def read_composition(path: Path) -> Composition:
 
 def as_method(found: Composition, base: Method) -> Method:
     """The composition as a method with assets of its own; raises UnknownNameError or InputError for a parameter."""
-    for data, recipe in base.recipes.items():
-        with_overrides(recipe.parameters, found.parameters, f"recipe file {found.name}, for {data}")
-    changed = {name: tuple(v) if isinstance(v, list) else v for name, v in found.parameters.items()}
+    made = {
+        data: with_overrides(recipe.parameters, found.parameters, f"recipe file {found.name}, for {data}")
+        for data, recipe in base.recipes.items()
+    }
+    # As read, so that 1 is 1.0 where a number with a point is wanted.
+    changed = {name: getattr(made["default"], name) for name in found.parameters}
     title = found.title or f"{base.title}, composed"
-    return variant(base, found.name, title, "A recipe file's parameters (docs/sweep.md).", **changed)
+    varied = variant(base, found.name, title, "A recipe file's parameters (docs/sweep.md).", **changed)
+    recipes = {data: dataclasses.replace(recipe, parameters=made[data]) for data, recipe in varied.recipes.items()}
+    return dataclasses.replace(varied, recipes=recipes)
 
 
 def composed(folder: str, known: Mapping[str, Method]) -> Iterator[tuple[str, Method]]:
@@ -101,11 +106,13 @@ def _any(entry: Method) -> Any:
     return next(iter(entry.recipes.values())).parameters
 
 
-def proposals(parameters: Any, count: int, seed: int, name: str) -> list[dict[str, Any]]:
+def proposals(
+    parameters: Any, count: int, seed: int, name: str, reason: Callable[[Any], str | None]
+) -> list[dict[str, Any]]:
     """`count` different sets of overrides: first none, then one to three strengths multiplied by FACTORS, seeded.
 
-    Fewer where the parameters have no more; a crop of more than the image is no proposal. name: of the group; groups
-    draw from streams of their own.
+    Fewer where the parameters have no more; such that have a `reason` against them are no proposals. name: of the
+    group; groups draw from streams of their own.
     """
     strengths = [
         field.name
@@ -125,6 +132,6 @@ def proposals(parameters: Any, count: int, seed: int, name: str) -> list[dict[st
             strengths[place]: getattr(parameters, strengths[place]) * FACTORS[factor]
             for place, factor in zip(order[:taken], factors, strict=True)
         }
-        if chosen not in made and not no_crop(dataclasses.replace(parameters, **chosen)):
+        if chosen not in made and not reason(dataclasses.replace(parameters, **chosen)):
             made.append(chosen)
     return made[:count]

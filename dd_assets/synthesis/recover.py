@@ -115,6 +115,8 @@ class Recovery:
     """Which images the loss sees at an iteration, bool (n,); None for all. The others do not move."""
     figures: tuple[str, ...] = ("ce", "bn_loss")
     """Names of the objective's figures, in the order of the curves."""
+    weight: str = "r_bn"
+    """The parameter that weighs the distance of statistics, for refusals."""
     shift: Callable[[Batch, int], tuple[int, int]] = field(default=lambda batch, at: (0, 0))
     """A shift down and right in pixels before the view, by batch and iteration; zeros come in from the border."""
     memory: Memory | None = None
@@ -219,7 +221,7 @@ class _Running:
             stated = ", ".join(f"{name} {value}" for name, value in zip(self.recovery.figures, values, strict=True))
             raise InputError(
                 f"{self.recovery.name}: the loss is not finite at iteration {at} ({stated})",
-                "lower learning_rate or r_bn",
+                f"lower learning_rate or {self.recovery.weight}",
             )
         self.curve.append([at, *values])
 

@@ -5,6 +5,8 @@ Belongs here: planning it and reading the data once. Does not belong: file layou
 
 from __future__ import annotations
 
+import sys
+
 from dd_assets.datasets.setting import VALIDATION, Setting
 from dd_assets.errors import InputError
 from dd_assets.lazy import np
@@ -80,10 +82,19 @@ def compute(unit: Unit, work: Work) -> Product:
 
 def facts(setting: Setting, dataset: Manifest) -> Facts:
     """What methods may know of the dataset before computing."""
+    return _facts(setting, tuple(dataset.summary["train_counts"]))
+
+
+def facts_before(setting: Setting) -> Facts:
+    """The same before the dataset is read: its classes are taken to be as large as anyone may ask."""
+    return _facts(setting, (sys.maxsize,) * len(setting.classes))
+
+
+def _facts(setting: Setting, train_counts: tuple[int, ...]) -> Facts:
     return Facts(
         setting=setting.name,
         classes=setting.classes,
-        train_counts=tuple(dataset.summary["train_counts"]),
+        train_counts=train_counts,
         size=setting.size,
         channels=setting.channels,
         normalisation=setting.normalisation,

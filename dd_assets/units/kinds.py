@@ -64,7 +64,7 @@ def kinds() -> dict[str, Kind]:
         "reference_latents": _own("reference_latents", 1),
         "prompt_bank": _own("prompt_bank", 1, exclusive=True),
         "embedding": _own("embedding", 1, exclusive=True),
-        "leaderboard": _own("leaderboard", 8, exclusive=True),
+        "leaderboard": _own("leaderboard", 9, exclusive=True),
     }
     for name, method in METHODS().items():
         table[f"images/{name}"] = Kind(

@@ -45,6 +45,7 @@ def plan(chosen: Setting, dataset: Manifest, overrides: Mapping[str, Any]) -> Un
         parameters={
             **parameters,
             **recipe.layout,
+            **architecture(recipe.architecture).stated_form(chosen.size),
             "classes": list(chosen.classes),
             "normalisation": chosen.normalisation,
             "channels": chosen.channels,

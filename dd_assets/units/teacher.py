@@ -17,7 +17,7 @@ from dd_assets.datasets.arrays import Normalisation
 from dd_assets.datasets.setting import Setting, TeacherChoice
 from dd_assets.errors import InputError
 from dd_assets.methods.contract import with_overrides
-from dd_assets.models.registry import TeacherRecipe
+from dd_assets.models.registry import TeacherRecipe, architecture
 from dd_assets.planning.digests import ContentHasher, plain, text_digest
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
@@ -25,6 +25,8 @@ from dd_assets.units.kinds import kind_of
 from dd_resources.raw_data import RawData, file_digest
 
 CHECKPOINT = "teacher.safetensors"
+AS_STUDENT = "student_test_accuracy"
+"""In the summary of a teacher whose students see other test images than it."""
 
 
 def plan(
@@ -53,6 +55,7 @@ def plan(
             "normalisation": setting.normalisation,
             "channels": setting.channels,
             "size": setting.size,
+            **architecture(choice.architecture).stated_form(setting.size),
             **parameters,
         },
         inputs=inputs,
@@ -61,6 +64,14 @@ def plan(
         setting=setting.name,
         label=f"teacher {setting.name} {choice.key}",
     )
+
+
+def accuracy_as_student(made: Manifest) -> float:
+    """Top-1 in [0, 1] on the test images as students see them: resized from 56 px on (evaluation/accuracy.py).
+
+    Of larger teachers stored before 2026-11-24 it is that on the images as they are, which is all that is known.
+    """
+    return float(made.summary.get(AS_STUDENT, made.summary["test_accuracy"]))
 
 
 def examine(choices: Iterable[TeacherChoice], raw: RawData) -> None:
@@ -98,7 +109,9 @@ def compute(unit: Unit, work: Work) -> Product:
     """Train (resumable) or import, then measure top-1 on the test split before anything uses the teacher."""
     import numpy as np
 
+    from dd_assets.datasets.arrays import ImageArrays
     from dd_assets.datasets.registry import setting
+    from dd_assets.evaluation.accuracy import enlarged_size, prepare_test
     from dd_assets.models.architectures import build_model
     from dd_assets.models.checkpoint import import_weights, load_classifier, to_safetensors
     from dd_assets.models.pretrained import import_published, is_published
@@ -147,7 +160,12 @@ def compute(unit: Unit, work: Work) -> Product:
         )
         state, history = result.state, dict(result.history)
         metadata["source"] = "trained here"
-    accuracy, correct = top1(load_classifier(state, metadata, work.device), test, normalisation, work.device)
+    classifier = load_classifier(state, metadata, work.device)
+    accuracy, correct = top1(classifier, test, normalisation, work.device)
+    as_student = {}
+    if enlarged_size(facts["size"]) != facts["size"]:
+        seen = ImageArrays(prepare_test(test.images).numpy(), test.labels)
+        as_student = {AS_STUDENT: top1(classifier, seen, normalisation, work.device)[0]}
     shown = [test.labels == label for label in range(len(facts["classes"]))]
     per_class = [float(correct[rows].mean()) if rows.any() else None for rows in shown]
     metadata["test_accuracy"] = accuracy
@@ -166,6 +184,7 @@ def compute(unit: Unit, work: Work) -> Product:
         verdicts=_verdicts(accuracy, per_class, floor, facts["classes"], bool(facts.get("imported"))),
         summary={
             "test_accuracy": accuracy,
+            **as_student,
             "architecture": facts["architecture"],
             "parameters": sum(t.numel() for name, t in state.items() if "running_" not in name and t.ndim),
             "per_class_accuracy": per_class,

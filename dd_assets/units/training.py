@@ -11,6 +11,7 @@ from typing import Any
 from dd_assets.datasets.setting import Setting
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.lazy import np
+from dd_assets.models.registry import architecture
 from dd_assets.planning.digests import ContentHasher, plain
 from dd_assets.planning.engine import Work
 from dd_assets.planning.unit import Manifest, Product, Unit, Verdict
@@ -42,6 +43,7 @@ def plan(
             "classes": len(setting.classes),
             "channels": setting.channels,
             "size": setting.size,
+            **architecture(student).stated_form(setting.size),
         },
         inputs={name: manifest.content for name, manifest in inputs.items()},
         sources={name: manifest.recipe_digest for name, manifest in inputs.items()},

@@ -193,6 +193,27 @@ def test_schedules_in_closed_form() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("epochs", [7, 300, 500, 1000, 1500, 2000, 3000])
+def test_minimaxs_milestones_are_whole_epochs_below_their_shares(epochs: int) -> None:
+    """`MultiStepLR(milestones=[2 * epochs // 3, 5 * epochs // 6])`, stepped after every epoch."""
+    steps = {"schedule": "multistep", "optimiser": "sgd", "learning_rate": 0.01}
+    protocol = Protocol(views=VIEWS, epochs=epochs, milestone_rule="down", **steps)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [2 * epochs // 3, 5 * epochs // 6], gamma=0.2)
+    for epoch in range(epochs):
+        assert learning_rate(protocol, epoch) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9), epoch
+        optimiser.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("share", [0.14, 0.55, 0.56])
+def test_a_share_that_is_a_whole_number_of_epochs_is_that_epoch(share: float) -> None:
+    steps = {"schedule": "multistep", "optimiser": "sgd", "milestones": (share,), "milestone_rule": "down"}
+    protocol = Protocol(views=VIEWS, epochs=100, **steps)
+    drops = [epoch for epoch in range(100) if learning_rate(protocol, epoch) < protocol.learning_rate]
+    assert drops[0] == round(100 * share)
+
+
 def test_the_average_moves_by_one_minus_its_decay_and_gives_the_live_weights_back() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(1.0)

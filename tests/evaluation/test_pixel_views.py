@@ -100,11 +100,18 @@ def test_draws_are_uniform_per_image_and_keyed_by_epoch() -> None:
     assert drawn_changes(STILL, 5, 0, 0).shape == (5, 0)
 
 
-@pytest.mark.parametrize("alpha", [0.8, 1.0])
+@pytest.mark.parametrize("alpha", [0.8, 1.0, 2.0])
 def test_mixups_share_is_beta_distributed(alpha: float) -> None:
     found = mixup_shares(4000, alpha, 1, 0)
     assert kstest(found, beta(alpha, alpha).cdf).pvalue > 0.01
     assert np.array_equal(found * 2**16, np.rint(found * 2**16))
+
+
+def test_mixups_smallest_parameter_gives_shares_near_0_and_1() -> None:
+    found = mixup_shares(4000, 0.05, 1, 0)
+    assert np.isfinite(found).all()
+    assert found.std() == pytest.approx(beta(0.05, 0.05).std(), abs=0.01)
+    assert found.mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_mixup_is_the_weighted_mean_of_two_views_of_one_batch() -> None:

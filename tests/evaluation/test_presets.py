@@ -184,6 +184,7 @@ def test_minimax_has_hard_labels_on_its_subsets_and_rdeds_protocol_on_imagenet1k
     hard, soft = planning._protocol(woof, found), planning._protocol(whole, found)
     assert (hard.label, hard.optimiser, hard.epochs, hard.batch) == ("hard", "sgd", 2000, 64)
     assert (hard.batch_norm_updates, hard.schedule, hard.milestones) == (1, "multistep", (2 / 3, 5 / 6))
+    assert hard.milestone_rule == "down"
     assert (soft.label, soft.optimiser, soft.epochs, soft.batch) == ("soft", "adamw", 300, 100)
     assert planning._read_for_labels(woof, [found]) == set()
     assert planning._read_for_labels(whole, [found]) == {"teacher"}
@@ -353,6 +354,15 @@ def test_typos_are_named() -> None:
     "changes",
     [
         {"epochs": 0},
+        {"epochs": 400.5},
+        {"epochs": True},
+        {"batch": 50.0, "batch_rule": "stated"},
+        {"window_step": 2.5},
+        {"label_epochs": 2.5},
+        {"label_top_k": True},
+        {"label_micro_batch": 8.0, "label_batch_norm": "batch"},
+        {"batch_norm_updates": 1.5},
+        {"curve_step": 1.5, "curve_images": 10},
         {"batch": 0, "batch_rule": "stated"},
         {"batch": -5},
         {"window_step": 0},

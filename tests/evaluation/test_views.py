@@ -115,6 +115,9 @@ def test_odd_size_refuses_patch_shuffle_instead_of_losing_pixels() -> None:
     ("changes", "match"),
     [
         ({"cutmix_alpha": 0.5}, "cutmix_alpha=0.5 → give 0 .off. or a whole number"),
+        # Beyond, most of the draws would be of another distribution, or no numbers.
+        ({"cutmix_alpha": 0.0, "mixup_alpha": 2.5}, "mixup_alpha=2.5 → give 0 .off. or 0.05 to 2"),
+        ({"cutmix_alpha": 0.0, "mixup_alpha": 0.01}, "mixup_alpha=0.01"),
         ({"crop_scale_min": 0.0}, "crop_scale_min=0.0"),
         ({"crop_scale_min": "half"}, "crop_scale_min='half' → give a number in"),
         ({"shuffle_factor": 8}, "shuffle_factor=8 → give 1 to 5"),

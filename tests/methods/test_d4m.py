@@ -99,6 +99,17 @@ def test_what_cannot_apply_has_a_reason() -> None:
     assert "sampler 'euler'" in str(chosen.reason_against(replace(own, sampler="euler"), with_one, 1))
 
 
+def test_a_mosaic_that_does_not_fill_the_image_has_a_reason() -> None:
+    """It was found out when all images had been drawn."""
+    chosen = method("d4m")
+    nine = replace(chosen.recipe_for("digits").parameters, mosaic=3, candidates=9)
+    facts = replace(digit_facts(), generators=("small",), size=32)
+    assert chosen.reason_against(nine, facts, 1) == "32 px is not a multiple of mosaic 3"
+    assert chosen.reason_against(nine, replace(facts, size=33), 1) is None
+    assert chosen.reason_against(replace(nine, mosaic=2), facts, 1) is None
+    assert "mosaic=-1" in str(chosen.reason_against(replace(nine, mosaic=-1), facts, 1))
+
+
 def test_published_values_are_stored_as_a_signal_level() -> None:
     published = method("d4m").recipe_for("imagenet1k").parameters
     assert (published.start_level, published.guidance_scale, published.steps) == (0.0946, 8.0, 50)

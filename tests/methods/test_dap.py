@@ -399,6 +399,16 @@ def test_what_cannot_apply_has_a_reason() -> None:
     assert "layer=1.0" in reason(layer=1.0)
     assert "is no window" in reason(guided_from=1.0)
     assert "count=9: 8 real latents are kept (kmeans)" in reason(references="kmeans", count=9)
+    for kernel in ("rbf", "laplacian"):
+        assert f"count=1: the width of kernel {kernel} is a distance between references" in reason(
+            kernel=kernel, count=1
+        )
+        assert reason(kernel=kernel, count=2) == "None"
+        few = replace(facts, train_counts=(1, *facts.train_counts[1:]))
+        wide = replace(own, kernel=kernel)
+        assert "its smallest class has 1 training image" in str(chosen.reason_against(wide, few, 1))
+        assert chosen.reason_against(own, few, 1) is None
+    assert reason(kernel="cosine", count=1) == "None"
     assert "50 disjoint parts of 4 images: 128 are kept" in reason(50, references="chunk", count=4)
     assert "IPC is 1000" in reason(1000)
     assert method("dap").references_of(own) == "class"

@@ -56,3 +56,25 @@ def test_the_width_of_a_kernel_follows_the_references() -> None:
     # One reference has no distance from others; nothing breaks.
     alone = kernels.kernel_of("rbf", references[:1])
     assert torch.isfinite(kernels.distances(alone, references, references[:1])).all()
+
+
+@pytest.mark.parametrize("numbers", [5, 4096])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", KERNELS)
+def test_references_that_do_not_differ_guide_all_the_same(name: str, count: int, numbers: int) -> None:
+    """Of one reference, or equal ones, the width was 1e-6 and every gradient 0."""
+    torch.manual_seed(0)
+    references = 3 * torch.randn(1, numbers).repeat(count, 1)
+    x = torch.randn(2, numbers, requires_grad=True)
+    distance = kernels.distances(kernels.kernel_of(name, references), x, references).mean()
+    (slope,) = torch.autograd.grad(distance, x)
+    assert slope.isfinite().all()
+    assert (slope.norm(dim=1) > 1e-5).all()
+
+
+@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+def test_references_at_zero_have_a_width_too(name: str) -> None:
+    x = torch.ones(1, 3, requires_grad=True)
+    kernel = kernels.kernel_of(name, torch.zeros(2, 3))
+    (slope,) = torch.autograd.grad(kernels.distances(kernel, x, torch.zeros(2, 3)).sum(), x)
+    assert (slope > 0).all()

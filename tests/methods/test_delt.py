@@ -156,5 +156,6 @@ def test_published_settings() -> None:
 def test_refusals() -> None:
     few = dataclasses.replace(facts(), train_counts=(142, 3, *[142] * 8))
     assert refuse(SHORT, few, 5) == "class '1' has 3 training images, IPC 5 needs 5 different ones"
-    assert refuse(dataclasses.replace(SHORT, rounds=0), facts(), 1) == "0 rounds; at least 1 is needed"
+    for start in ("noise", "rded"):
+        assert refuse(dataclasses.replace(SHORT, init=start), few, 5) is None
     assert refuse(SHORT, facts(), 50) is None

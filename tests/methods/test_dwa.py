@@ -195,6 +195,9 @@ def test_published_settings() -> None:
 def test_refusals() -> None:
     few = dataclasses.replace(facts(), train_counts=(142, 3, *[142] * 8))
     assert refuse(SHORT, few, 5) == "class '1' has 3 training images, IPC 5 needs 5 different ones"
+    # Noise and another method's images take none of the class.
+    for start in ("noise", "rded"):
+        assert refuse(dataclasses.replace(SHORT, init=start), few, 5) is None
     assert refuse(Parameters(), facts(), 1) == "jitter 32 wraps around 8 px images; choose a smaller one"
     with pytest.raises(InputError, match="class 'a' has 6 images"):
         _tiny(PLAIN, 7)

@@ -170,3 +170,8 @@ def test_beginnings_are_edges_and_the_variant_does_not_iterate() -> None:
         _tiny(dataclasses.replace(PLAIN, init="real"))
     with pytest.raises(InputError, match="edc: cannot be computed in parts"):
         synthesise(dataclasses.replace(example.committee_request(PLAIN, 5), first=1, last=2, facts=FACTS))
+
+
+def test_a_loss_that_is_not_finite_names_the_weight_that_edc_has() -> None:
+    with pytest.raises(InputError, match=r"edc: the loss is not finite .*lower learning_rate or r_loss"):
+        _tiny(dataclasses.replace(PLAIN, r_loss=float("inf"), first_multiplier=float("nan")))

@@ -184,6 +184,22 @@ def test_equal_forwards_share_one_budget() -> None:
     assert lengths(equal_forwards=False) == [12, 6]
 
 
+def test_an_index_whose_budget_pays_for_no_iteration_is_refused() -> None:
+    """A budget of 2 pays for none at 3 forward passes: index 1 stayed as it began."""
+    assert paid_for(2, lambda at: 3) == 0
+    poor = dataclasses.replace(SHORT, iterations=6, shorter_by=2, equal_forwards=True)
+    reason = "equal_forwards: 2 iterations of index 2 may not pay for one of 4 networks"
+    assert refuse(poor, facts(), 5) == reason
+    assert refuse(poor, facts(), 2) is None
+    for stated, most in (({"bn_from": "all"}, 5), ({"logits_from": "all", "bn_from": "same"}, 5), ({"extra": 2}, 3)):
+        assert f"one of {most} networks" in str(refuse(dataclasses.replace(poor, **stated), facts(), 5))
+    assert refuse(dataclasses.replace(poor, bn_from="same"), facts(), 5) is None
+    assert refuse(dataclasses.replace(poor, extra=1), facts(), 5) is None
+    assert refuse(dataclasses.replace(poor, iterations=0), facts(), 5) is None
+    whole = dataclasses.replace(facts(), committee=("a", "b", "c"))
+    assert "one of 3 networks" in str(refuse(dataclasses.replace(poor, pool=()), whole, 5))
+
+
 def test_early_late_images_enter_in_delts_groups_with_a_subset_per_round() -> None:
     members = committee(*FIVE)
     calls = Calls(members)
@@ -253,10 +269,8 @@ def test_refusals() -> None:
     assert refuse(wanting, facts(), 5) == "4 iterations, 2 fewer per index, leave none for index 2"
     assert refuse(wanting, facts(), 2) is None
     assert refuse(dataclasses.replace(SHORT, iterations=0), facts(), 5) is None
-    assert refuse(dataclasses.replace(SHORT, cycle=0), facts(), 5) is not None
     late = dataclasses.replace(SHORT, layout="early_late")
     assert refuse(late, facts(), 5) is None
     assert refuse(dataclasses.replace(late, equal_forwards=True), facts(), 5) is not None
-    assert refuse(dataclasses.replace(late, rounds=0), facts(), 5) == "0 rounds; at least 1 is needed"
     with pytest.raises(InputError, match="none of flat has batch norm layers"):
         _run(PLAIN, 1, "flat")

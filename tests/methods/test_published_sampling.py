@@ -7,13 +7,21 @@ Belongs here: their recipes against the numbers of the generation reference. Doe
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dd_assets.diffusion.references import DRAWN
 from dd_assets.diffusion.refinement import WORST
 from dd_assets.diffusion.repulsion import SIGMA_LIMIT
+from dd_assets.diffusion.starts import from_random
 from dd_assets.methods.registry import method
+from dd_assets.methods.request import ReferenceLatents
+from dd_assets.sweeps.compositions import as_method, read_composition
+from dd_assets.synthesis.batches import Batch
 from tests.diffusion.test_levels import DIT, STABLE, _schedule
+from tests.methods.requests import digit_facts
 
 
 def test_bo_repulsions_strengths_are_levels_of_stable_diffusion() -> None:
@@ -38,6 +46,38 @@ def test_bo_repulsions_strengths_are_levels_of_stable_diffusion() -> None:
     # One draw of whole classes, which the teacher judges.
     assert published.joint
     assert method("bo_repulsion").reads_teacher(published)
+
+
+def test_bo_repulsion_begins_from_as_many_real_images_as_a_class_has() -> None:
+    """Starts begin again where a class is drawn more often than it has kept latents, but not for what is kept."""
+    chosen = method("bo_repulsion")
+    own = chosen.recipe_for("digits").parameters
+    facts = replace(digit_facts(), generators=("small",))
+    fewest = min(facts.train_counts)
+    assert chosen.reason_against(own, facts, fewest) is None
+    reason = f"its smallest class has {fewest} training images, IPC is {fewest + 1}"
+    assert chosen.reason_against(own, facts, fewest + 1) == reason
+    assert chosen.reason_against(replace(own, start="noise", search_scales=(), search_levels=()), facts, 1000) is None
+    assert chosen.reason_against(own, replace(facts, train_counts=()), 1000) is None
+
+
+def test_bo_repulsion_as_released_draws_each_kept_latent_more_than_once() -> None:
+    path = Path(__file__).resolve().parents[2] / "docs/examples/recipes/bo_repulsion_released.yaml"
+    released = as_method(read_composition(path), method("bo_repulsion"))
+    parameters = released.recipe_for("imagenet1k").parameters
+    facts = replace(digit_facts(), generators=("pretrained",), train_counts=(1300,) * 10)
+    assert released.reason_against(parameters, facts, 10) is None
+    drawn = 10 * parameters.candidates
+    assert (drawn, drawn > DRAWN) == (600, True)
+    assert f"{DRAWN} of them at most" in path.read_text("utf-8")
+    latents = np.arange(DRAWN, dtype=np.float32)[:, None, None, None]
+    whole = np.zeros(DRAWN, dtype=np.int64)
+    references = ReferenceLatents(latents=latents, source_index=np.arange(DRAWN), labels=whole, indices=whole - 1)
+    start = from_random(parameters, references, 0)(Batch(np.arange(drawn), np.zeros(drawn, dtype=np.int64)))
+    assert start is not None
+    # Each as often as any other, up to one: 600 / 128.
+    counts = np.bincount(start.latents.flatten().long(), minlength=DRAWN)
+    assert (counts.min(), counts.max()) == (4, 5)
 
 
 def test_d3hr_starts_at_step_31_of_50() -> None:

@@ -10,10 +10,11 @@ import importlib
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from dd_assets.diffusion.contract import STARTS
 from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.methods import registry
 from dd_assets.methods.contract import Method, Recipe, with_overrides
@@ -150,6 +151,66 @@ def test_recipes_as_they_stand_are_what_their_own_values_give() -> None:
             lists = {key: list(value) for key, value in vars(recipe.parameters).items() if isinstance(value, tuple)}
             again = with_overrides(recipe.parameters, lists, entry.name)
             assert text_digest(again) == text_digest(recipe.parameters), entry.name
+
+
+def _literals(kind: type) -> dict[str, tuple[str, ...]]:
+    return {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
+
+
+@pytest.mark.parametrize("name", registry.METHODS())
+def test_a_misspelt_word_of_a_closed_list_is_refused_by_name(name: str) -> None:
+    """`flatness: Paper` ran EDC with the direction of its code."""
+    parameters = registry.method(name).recipe_for("default").parameters
+    for field, words in _literals(type(parameters)).items():
+        refusal = f"unknown {field} of {name} 'nonsense' → .*known: {', '.join(sorted(words))}$"
+        with pytest.raises(UnknownNameError, match=refusal):
+            with_overrides(parameters, {field: "nonsense"}, name)
+        for word in words:
+            assert getattr(with_overrides(parameters, {field: word}, name), field) == word
+
+
+def test_every_start_of_the_sampling_can_be_stated_of_d4m() -> None:
+    """Its own annotation listed three, which nothing had held anyone to (docs/generators.md)."""
+    parameters = registry.method("d4m").recipe_for("digits").parameters
+    for start in STARTS:
+        assert with_overrides(parameters, {"start": start}, "d4m").start == start
+
+
+def test_a_word_that_is_nearly_right_names_the_right_one() -> None:
+    edc, rded = (registry.method(name).recipe_for("default").parameters for name in ("edc", "rded"))
+    with pytest.raises(UnknownNameError, match="unknown flatness of edc 'Paper' → did you mean 'paper'"):
+        with_overrides(edc, {"flatness": "Paper"}, "edc")
+    with pytest.raises(UnknownNameError, match="unknown precision of rded 'fp16'"):
+        with_overrides(rded, {"precision": "fp16"}, "rded")
+    # What is no word is still named as that: YAML reads `off` as false.
+    with pytest.raises(InputError, match="flatness=False is not a str"):
+        with_overrides(edc, {"flatness": False}, "edc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Worded:
+    """Closed lists in other annotations."""
+
+    maybe: Literal["a", "b"] | None = None
+    several: tuple[Literal["a", "b"], ...] = ()
+    free: Literal["a"] | str = "a"
+    mixed: Literal["a"] | bool = False
+
+
+def test_a_closed_list_may_be_optional_or_of_entries() -> None:
+    made = with_overrides(Worded(), {"maybe": "a", "several": ["b", "a"], "free": "c", "mixed": True}, "x")
+    assert made == Worded(maybe="a", several=("b", "a"), free="c", mixed=True)
+    assert with_overrides(made, {"maybe": None, "several": []}, "x") == Worded(free="c", mixed=True)
+    for wrong in ({"maybe": "c"}, {"several": ["a", "c"]}):
+        with pytest.raises(UnknownNameError, match=r"of x 'c' → known: .*a, b"):
+            with_overrides(Worded(), wrong, "x")
+    with pytest.raises(InputError, match="maybe=1 is not a"):
+        with_overrides(Worded(), {"maybe": 1}, "x")
+
+
+def test_annotations_that_only_a_type_checker_can_read_close_no_list() -> None:
+    plugged = dataclasses.make_dataclass("Plugged", [("kind", "Unimported", dataclasses.field(default="a"))])
+    assert with_overrides(plugged(), {"kind": "b"}, "x").kind == "b"
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -(10**400)])

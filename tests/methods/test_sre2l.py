@@ -165,5 +165,5 @@ def test_refusals() -> None:
         "jitter 32 wraps around 32 px images; choose a smaller one"
     )
     assert refuse(Parameters(), dataclasses.replace(facts(), size=224), 1) is None
-    with pytest.raises(InputError, match="not finite at iteration"):
+    with pytest.raises(InputError, match=r"not finite at iteration .*lower learning_rate or r_bn"):
         synthesise(request(dataclasses.replace(SHORT, r_bn=float("inf")), 1, teacher=_two_layer_net, facts=TINY))

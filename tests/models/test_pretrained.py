@@ -47,13 +47,13 @@ def _imported(weights: str = V1, **changes: Any) -> tuple[dict[str, torch.Tensor
         "classes": NETTE,
         "data": "imagenette",
         "channels": 3,
-        "size": 64,
+        "size": 72,
         "normalisation": IMAGENET,
     } | changes
     return import_published(weights, **given)
 
 
-def _answers(state: dict[str, torch.Tensor], whole: nn.Module, architecture: str = "resnet18", size: int = 64) -> None:
+def _answers(state: dict[str, torch.Tensor], whole: nn.Module, architecture: str = "resnet18", size: int = 72) -> None:
     """Assert that the imported network answers what the whole one answers at the ten outputs of ImageNette."""
     part = load_classifier(state, {"architecture": architecture, "classes": NETTE, "channels": 3, "size": size})
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
@@ -101,7 +101,7 @@ def test_every_registered_networks_published_keys_fit(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": 32}, "trained on large colour images; these have 32 px"),
+        ({"size": 64}, "trained on large colour images; these have 64 px"),
         ({"channels": 1}, "1 channels"),
         ({"architecture": "resnet50"}, "is not for resnet50"),
         ({"architecture": "convnet3_w128"}, "is not for convnet3_w128"),
@@ -193,7 +193,7 @@ def test_heads_of_other_outputs_are_refused(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_local_file_with_a_thousand_outputs_says_whose_they_are(tmp_path: Path) -> None:
     path, whole = tmp_path / "resnet18.safetensors", network("resnet18")
     safetensors.torch.save_file(whole.state_dict(), path)
-    given = {"architecture": "resnet18", "classes": NETTE, "channels": 3, "size": 64, "data": "imagenette"}
+    given = {"architecture": "resnet18", "classes": NETTE, "channels": 3, "size": 72, "data": "imagenette"}
     with pytest.raises(InputError, match=r'has 1000 outputs, the setting has 10 .*"imagenet1k"} to resnet18\.json'):
         import_weights(path, normalisation=IMAGENET, **given)
     facts = {"classes": "imagenet1k", "mean": IMAGENET.mean, "std": IMAGENET.std}

@@ -163,7 +163,10 @@ def test_a_folder_that_is_not_there_is_no_misfit(planner: Callable[..., Planner]
 
 @pytest.mark.parametrize(
     ("name", "recipes", "waits_for"),
-    [("bo_repulsion", "", "reference_latents"), ("cao2", "cao2: {start: nearest}", "class_centroids")],
+    [
+        ("cao2", "cao2: {start: random}", "reference_latents"),
+        ("cao2", "cao2: {start: nearest}", "class_centroids"),
+    ],
 )
 def test_what_reads_a_blocked_input_is_blocked(
     planner: Callable[..., Planner], name: str, recipes: str, waits_for: str

@@ -32,6 +32,7 @@ def row(ipc: int, variant: str, last: float, best: float, **other: Any) -> dict[
         "accuracy_std": 0.003,
         "best_mean": best,
         "best_std": 0.003,
+        "seeds": 5,
         **other,
     }
 
@@ -47,9 +48,10 @@ def test_sums_are_over_soft_and_hard_labels_and_all_ipc_so_far() -> None:
         row(1, SOFT, 0.260, 0.265),
         row(1, HARD, 0.170, 0.164),
         row(10, SOFT, 0.413, 0.423),
-        row(10, HARD, 0.235, 0.245),
+        row(10, HARD, 0.235, 0.245, seeds=3),
     ]
     table = readings_table(READINGS, rows)
+    assert [made["seeds"] for made in table.rows] == [5, 5, 3, 3]
     one, further, first, second = found(table)
     assert "| flip, T 20 | flip, both labels | last | 4 | 6.440 | 0.634 | -2.000 |" in table.markdown()
     # At IPC 1, last: z 1 and 1.2, points .5 and .6; best: z 2 and 0, points 1 and 0.

@@ -11,6 +11,7 @@ from dd_assets.datasets import registry
 from dd_assets.datasets.setting import TeacherChoice
 from dd_assets.report.leaderboard import OTHER_PROTOCOL, OVERRIDDEN
 from dd_assets.report.relations import real_accuracies, with_relations
+from dd_assets.units.teacher import AS_STUDENT
 from dd_resources.store import ArtefactStore
 from tests.report.stored import STUDENT, put, refer
 
@@ -66,3 +67,14 @@ def test_rows_that_do_not_compete_lend_nothing(store: ArtefactStore) -> None:
     rows = with_relations([row("random", 0.4), row("rded", 0.5, apart=OTHER_PROTOCOL)], store, "default")
     assert rows[0]["ior"] is not None
     assert rows[1]["ior"] is None
+
+
+def test_the_real_split_is_tested_as_students_are(store: ArtefactStore) -> None:
+    """From 56 px on students see resized test images; the same weights must be worth the same."""
+    summary = {"architecture": STUDENT, "test_accuracy": 0.9, AS_STUDENT: 0.8}
+    made = put(store, "teacher", "large", {}, summary=summary)
+    refer(store, "teacher", "digits", {"teacher": made})
+    assert real_accuracies(store, "default", DIGITS) == {STUDENT: 0.8}
+    small = network(store, 0.7)
+    refer(store, "teacher", "digits", {"teacher": small})
+    assert real_accuracies(store, "default", DIGITS) == {STUDENT: 0.7}

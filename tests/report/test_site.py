@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
@@ -16,9 +18,11 @@ from dd_assets.assets.leaderboard import SHOWN
 from dd_assets.cli import main
 from dd_assets.errors import InputError
 from dd_assets.planning.unit import Verdict
+from dd_assets.report import efficiency
 from dd_assets.report.comparison import CONTROL_SOFT, compare
 from dd_assets.report.contents import gather
 from dd_assets.report.leaderboard import leaderboard_rows
+from dd_assets.report.plots import contest_plots
 from dd_assets.report.scores import contests
 from dd_assets.report.site import write_site
 from dd_assets.report.statistics import Runs
@@ -70,6 +74,41 @@ def test_scores_on_an_older_content_of_the_dataset_do_not_compete(store: Artefac
     for name, own in bits.items():
         put_scores(store, name, "digits|1", {"soft": own}, dataset=("e" if name == "noise" else "d") * 64)
     assert set(contests(store, "default")[0].runs) == {"random", "rded"}
+
+
+@pytest.mark.parametrize("newer", [180, 200])
+def test_random_soft_labels_of_another_dataset_content_are_no_control(store: ArtefactStore, newer: int) -> None:
+    """Fewer test images ended the report in an error, and as many were paired with images that they are not."""
+    old, new = made({"rded": 1.0, "cda": 0.5, "random": 0.2}, 0), made({"random": 0.5, "sre2l": 0.4, "cda": 0.1}, 1)
+    for name in ("rded", "cda"):
+        put_scores(store, name, "digits|1", {"soft": old[name], "hard": old[name]}, dataset="d" * 64)
+    for name in ("random", "sre2l", "noise"):
+        runs = dataclasses.replace(new.get(name, new["cda"]), bits=new.get(name, new["cda"]).bits[:, :newer])
+        put_scores(store, name, "digits|1", {"soft": runs}, dataset="e" * 64)
+    soft, hard = sorted(contests(store, "default", "digits|1"), key=lambda contest: contest.label == "hard")
+    assert (set(soft.runs), set(hard.runs)) == ({"random", "sre2l", "noise"}, {"rded", "cda"})
+    assert hard.soft_control is None
+    assert compare(hard, 200).against_soft_random is None
+
+
+def test_seconds_of_processors_and_gpus_share_no_axis() -> None:
+    row = {"dataset": "digits", "ipc": 1, "student": STUDENT, "label": "soft", "apart": ""}
+    row |= {"accuracy_mean": 0.5, "image_bytes": 10, "label_bytes": 10, "teacher_seconds": 1, "generator_seconds": 0}
+    cpu = {**row, "method": "rded", "device": "cpu", "device_seconds": 300.0}
+    cuda = {**row, "method": "sre2l", "device": "cuda:0", "device_seconds": 20.0}
+    mixed = {**row, "method": "cda", "device": efficiency.MIXED, "device_seconds": 100.0}
+
+    def titles(*rows: dict[str, Any]) -> list[str]:
+        return [plot["title"].split(": ")[1] for plot in contest_plots(rows)["digits", 1]]
+
+    stored = "bytes of images and labels"
+    assert titles(cpu, cuda) == titles(cuda, cpu) == titles(cpu, mixed) == [stored]
+    other = {**cpu, "method": "dwa"}
+    assert [title[:11] for title in titles(cuda, cpu, other)] == ["CPU-seconds", "CPU-seconds", stored[:11]]
+    cost = functools.partial(efficiency.Cost, synthesis=1.0, teacher=0.0, generator=0.0, peak_bytes=1)
+    assert [efficiency.device_kind(cost(device=name).device) for name in ("cpu", "cuda:1", "mixed")] == [
+        "cpu", "gpu", "mixed"
+    ]  # fmt: skip
 
 
 def test_scores_under_another_protocol_do_not_compete(store: ArtefactStore) -> None:

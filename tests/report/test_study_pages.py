@@ -12,6 +12,8 @@ import pytest
 from markupsafe import escape
 
 from dd_assets.datasets.catalogue import CATALOGUE
+from dd_assets.datasets.registry import settings
+from dd_assets.datasets.setting import Setting
 from dd_assets.planning.unit import Verdict
 from dd_assets.report import studies as studies_report
 from dd_assets.report.site import write_site
@@ -27,12 +29,18 @@ KERNELS = ("linear", "rbf", "laplacian", "polynomial", "cosine")
 
 
 def put_study(
-    store: ArtefactStore, name: str, leave_out: str = "", fail: str = "", declared: bool = True
+    store: ArtefactStore,
+    name: str,
+    leave_out: str = "",
+    fail: str = "",
+    declared: bool = True,
+    chosen: Setting = DIGITS,
+    ipc: int = 10,
 ) -> dict[str, str]:
-    """Made-up trainings of a study's cells on digits, two seeds each; their recipe digests by key."""
+    """Made-up trainings of a study's cells on a setting, two seeds each; their recipe digests by key."""
     found = {}
-    for place, cell in enumerate(study(name).cells(DIGITS)):
-        if cell.method == leave_out:
+    for place, cell in enumerate(study(name).cells(chosen)):
+        if cell.method == leave_out or cell.ipc != ipc:
             continue
         for seed in (0, 1):
             key = f"{cell.key}/draw0/seed{seed}"
@@ -45,7 +53,7 @@ def put_study(
             finite = Verdict(name="finite_loss", passed=passed, blocking=True, message="last loss nan")
             facts = {"parameters": parameters, "summary": summary, "sources": sources, "verdicts": (finite,)}
             found[key] = put(store, "training", f"{name} {key}", {}, **facts)
-    refer(store, f"studies/{name}", "digits|10", found, declared)
+    refer(store, f"studies/{name}", f"{chosen.name}|{ipc}", found, declared)
     return {key: manifest.recipe_digest for key, manifest in found.items()}
 
 
@@ -186,3 +194,16 @@ def test_methods_stand_side_by_side_at_a_name() -> None:
     root = ET.fromstring(study_figures(entry, DIGITS, rows)[-1]["svg"])
     dots = [float(dot.get("cx", "nan")) for dot in root.iter(SVG + "circle")]
     assert [right - left for left, right in zip(dots[:2], dots[2:], strict=True)] == pytest.approx([7, 7], abs=0.11)
+
+
+def test_the_fit_of_readings_has_a_page_where_the_paper_has_figures(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of a further table lacked what every page shows, and the whole report ended in a traceback."""
+    chosen = CATALOGUE["cifar10"]
+    monkeypatch.setitem(settings(), "cifar10", chosen)
+    put_study(store, "rd3_readings", chosen=chosen, ipc=1)
+    write_site(store, "default", tmp_path)
+    page = (tmp_path / "studies/rd3_readings.html").read_text()
+    assert "How well each reading fits" in page
+    assert '<td data-label="Seeds">2</td>' in page

@@ -9,9 +9,11 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,16 @@ from PIL import Image
 
 import dd_assets
 from dd_assets.datasets import registry
+from dd_assets.datasets.arrays import Normalisation
 from dd_assets.errors import InputError, StoreError, UnknownNameError
+from dd_assets.evaluation.accuracy import prepare_test
+from dd_assets.evaluation.label_codecs import epoch_sources
 from dd_assets.evaluation.protocol import Protocol
 from dd_assets.evaluation.view_presets import VIEW_PRESETS, Views
+from dd_assets.evaluation.views import span_geometry
 from dd_assets.models.architectures import build_model
 from dd_assets.planning import graph
-from dd_assets.sharing.export import _TAKEN, _TAKEN_VIEWS, export, unexpressed
+from dd_assets.sharing.export import _TAKEN, _TAKEN_VIEWS, _example, export, unexpressed
 from dd_assets.sharing.library import Library, SoftLabels, Training
 from dd_assets.sharing.students import student_code
 from tests.test_cli import run
@@ -190,7 +196,8 @@ REFUSED: dict[str, Mapping[str, Any]] = {
     },
     "optimiser='sgd', momentum=0.5": {"optimiser": "sgd", "momentum": 0.5},
     "schedule='cos2'": {"schedule": "cos2"},
-    "schedule='multistep', milestones=(0.5,), decay=0.1": {
+    "schedule='multistep', milestones=(0.5,), milestone_rule='down', decay=0.1": {
+        "milestone_rule": "down",
         "schedule": "multistep",
         "milestones": (0.5,),
         "decay": 0.1,
@@ -351,7 +358,8 @@ def test_the_examples_networks_are_the_projects(architecture: str, size: int, ch
 def test_the_example_is_as_long_as_the_page_says(architecture: str, size: int) -> None:
     template = PROJECT / "dd_assets/sharing/templates/train.py.j2"
     _, body = student_code(architecture, 10, 3, size)
-    lines = len(template.read_text("utf-8").replace("{{ student }}", body).splitlines())
+    text = template.read_text("utf-8").replace("{{ student }}", body)
+    lines = sum(not line.startswith("{%") for line in text.splitlines())
     least, most = re.findall(r"(\d+) to (\d+) lines", (PROJECT / "docs/sharing.md").read_text("utf-8"))[0]
     assert int(least) <= lines <= int(most)
 
@@ -381,3 +389,38 @@ def test_a_cell_moves_to_another_store_and_is_reused_there(library: Library, tmp
     same = run(tmp_path, "transfer", str(tmp_path / "store"), *options, **settings)
     assert same.returncode == 3
     assert "is the store to copy from" in same.stderr
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_the_example_tests_on_the_images_that_the_score_was_measured_on(size: int) -> None:
+    given = {"normalisation": {"mean": [0.5], "std": [0.5]}}
+    protocol = {"epochs": 1, "learning_rate": 1, "weight_decay": 0, "temperature": 1, "zeta": 1, "precision": "fp32"}
+    told: Any = SimpleNamespace(
+        manifest=SimpleNamespace(recipe={"parameters": given}),
+        protocol={**protocol, "views": {"shuffle_factor": 1}},
+        student="resnet18",
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    text = _example(told, SimpleNamespace(images=pixels, classes=("a", "b")))  # type: ignore[arg-type]
+    (block,) = re.findall(r"    pictures, truth = read\(sys\.argv\[1\]\)\n(.*?)    with torch", text, re.DOTALL)
+    scope = {"F": torch.nn.functional, "pictures": torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255}
+    exec(textwrap.dedent(block), scope)
+    seen = (scope["pictures"] * 255).round().permute(0, 2, 3, 1)
+    # The library's own arithmetic on whole numbers rounds some halves the other way.
+    assert (seen - prepare_test(pixels).float()).abs().max() <= 1
+    assert bool(block) == (size > 32)
+
+
+def test_a_batch_knows_its_epoch_and_whose_labels_it_has() -> None:
+    """Two of six epochs' labels: a rate that followed the labels' epochs would never fall."""
+    protocol = Protocol(views=VIEW_PRESETS["rded_factor"], epochs=6, batch=2, label_epochs=2)
+    schedule = span_geometry(protocol.views, 3, 8, protocol.batch, 0, epoch_sources(protocol, 0).tolist())
+    soft = SoftLabels(
+        SimpleNamespace(images=np.zeros((3, 8, 8, 1), np.uint8), labels=np.arange(3)),  # type: ignore[arg-type]
+        schedule,
+        np.zeros((len(schedule.image_id), 3), np.float16),
+        Normalisation(mean=(0.5,), std=(0.5,)),
+    )
+    batches = [soft[index] for index in range(len(soft))]
+    assert [batch.epoch for batch in batches] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert {batch.labelled_epoch for batch in batches} == {0, 1}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.errors import InputError, UnknownNameError
+from dd_assets.methods.contract import no_crop
 from dd_assets.methods.registry import METHODS, method
 from dd_assets.sweeps.compositions import FACTORS, as_method, composed, proposals, read_composition, starts
 from dd_assets.sweeps.halving import Race, Trial, race
@@ -61,13 +62,17 @@ def test_what_cannot_apply_is_left_out_with_its_reason() -> None:
     assert race(range(1), attempt, 10.0, 2).best is None
 
 
+def _anything(parameters: object) -> None:
+    return None
+
+
 def test_proposals_are_a_function_of_the_seed() -> None:
     stated = method("sre2l").recipe_for("digits").parameters
-    made = proposals(stated, 6, 0, "sre2l")
-    assert made == proposals(stated, 6, 0, "sre2l")
+    made = proposals(stated, 6, 0, "sre2l", _anything)
+    assert made == proposals(stated, 6, 0, "sre2l", _anything)
     assert made[0] == {}
     assert len({str(sorted(entry.items())) for entry in made}) == 6
-    assert made != proposals(stated, 6, 1, "sre2l")
+    assert made != proposals(stated, 6, 1, "sre2l", _anything)
     for entry in made[1:]:
         assert 1 <= len(entry) <= 3
         assert "iterations" not in entry
@@ -78,14 +83,14 @@ def test_proposals_are_a_function_of_the_seed() -> None:
 def test_no_proposal_crops_more_than_there_is() -> None:
     stated = method("edc").recipe_for("digits").parameters
     assert stated.crop_scale_min == 0.85, "half of the factors leave the image"
-    made = proposals(stated, 30, 0, "edc")
+    made = proposals(stated, 30, 0, "edc", no_crop)
     assert len(made) == 30
     assert any("crop_scale_min" in entry for entry in made)
     assert all(entry.get("crop_scale_min", 0.1) <= 1 for entry in made)
 
 
 def test_a_method_without_strengths_has_its_recipe_alone() -> None:
-    assert proposals(method("random").recipe_for("digits").parameters, 6, 0, "random") == [{}]
+    assert proposals(method("random").recipe_for("digits").parameters, 6, 0, "random", _anything) == [{}]
 
 
 def test_starts_are_images_that_need_no_start_of_their_own() -> None:

@@ -20,12 +20,12 @@ from dd_assets.errors import InputError, UnknownNameError
 from dd_assets.models.architectures import build_model
 from dd_assets.models.checkpoint import to_safetensors
 from dd_assets.models.pixels import normalised
-from dd_assets.models.registry import TeacherRecipe
+from dd_assets.models.registry import TeacherRecipe, architecture
 from dd_assets.models.surrogates import SurrogateRecipe
 from dd_assets.planning.checkpoints import StoreCheckpoints, area_of
 from dd_assets.planning.engine import Engine, Work
-from dd_assets.planning.unit import Product, Unit
-from dd_assets.units import dataset, teacher
+from dd_assets.planning.unit import Manifest, Product, Unit
+from dd_assets.units import dataset, teacher, training
 from dd_resources.compute import Compute
 from dd_resources.raw_data import RawData
 from dd_resources.store import ArtefactStore
@@ -71,14 +71,14 @@ def test_published_weights_teach_the_settings_own_classes(
         CATALOGUE["imagenette"],
         name="own",
         data="own",
-        size=64,
+        size=72,
         classes=("a dog", "a fish"),
         options={"folders": {"a fish": "n01440764", "a dog": "n02102040"}},
         teacher=TeacherChoice(
             architecture="resnet18", recipe=TeacherRecipe(epochs=1), weights=f"torchvision:{weights!r}"
         ),
     )
-    images = np.random.Generator(np.random.Philox(key=0)).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    images = np.random.Generator(np.random.Philox(key=0)).integers(0, 256, (12, 72, 72, 3), dtype=np.uint8)
     with torch.no_grad():
         # English springer is output 217, tench output 0.
         logits = whole(normalised(images, chosen.normalisation, "cpu"))[:, [217, 0]]
@@ -200,3 +200,19 @@ def test_a_weights_file_that_is_not_there_is_told_before_anything_is_computed(tm
         teacher.examine([replace(published, architecture="resnet50")], RawData())
     with pytest.raises(UnknownNameError, match="timm has no weights 'resnet18a'"):
         teacher.examine([replace(choice, weights="timm:resnet18a")], RawData())
+
+
+@pytest.mark.parametrize(("size", "stated"), [(32, {}), (63, {}), (64, {"form": "small"}), (65, {}), (224, {})])
+def test_recipes_of_64_px_say_that_the_network_has_its_small_form(size: int, stated: dict[str, str]) -> None:
+    """It was the large one; results of it are in stores, and those of other sizes keep their digests."""
+    assert architecture("resnet18").stated_form(size) == stated
+    assert architecture("convnet3_w128").stated_form(size) == {}
+    chosen = replace(CATALOGUE["tiny_imagenet"], size=size)
+    source = Manifest(
+        recipe_digest="d", recipe={}, content="c", payloads={}, verdicts=(), summary={}, measurements={}, label=""
+    )
+    units = (
+        teacher.plan(chosen, source, RawData(), {}),
+        training.plan(chosen, "resnet18", chosen.protocol, 0, {"images": source, "dataset": source}, ""),
+    )
+    assert [unit.parameters.get("form") for unit in units] == [stated.get("form")] * 2

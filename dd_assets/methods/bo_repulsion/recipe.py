@@ -8,9 +8,10 @@ code: per four images). The code's search (synthesize/main_GUIDE.py) compares th
 at temperature 20, generated less real, on samples of 10 steps with repulsion; here it is the KL of the project's
 description, on half the steps without. The code then diffuses 600 images of a class (argument.py's default), and RDED's
 selection keeps the most realistic of one crop of each (synthesize/main_2.py; factor 1, so nothing is stitched); which
-of the two stands behind the published figures is not stated, and `search_for`, `candidates` and `mosaic` do all of it:
-docs/examples/recipes/bo_repulsion_released.yaml. It samples with DPM-Solver under captions and the negative prompt
-"cartoon, anime, painting"; here DDIM under class names. This project's generators, teachers and protocol.
+of the two stands behind the published figures is not stated, and `search_for`, `candidates` and `mosaic` do it:
+docs/examples/recipes/bo_repulsion_released.yaml, from at most 128 real images of a class, each of which then begins
+several under other noise. It samples with DPM-Solver under captions and the negative prompt "cartoon, anime, painting";
+here DDIM under class names. This project's generators, teachers and protocol.
 Checked against: the code of repulsion, of the search and of what follows it, see above.
 Expected: in each recipe, in the paper's own protocol (its code trains for 500 epochs). Hardware and time: 2.7 s per
 image, .7 of them the search (AAAI26 Table 5); digits in the recipe.
@@ -41,8 +42,15 @@ class Parameters(Sampling):
 
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
-    """The reason why these parameters make no sense, or None."""
-    return sampling_reason(parameters)
+    """The reason why these parameters make no sense, or why a class has fewer images than IPC, or None.
+
+    Candidates of an image may begin from the same real one.
+    """
+    reason = sampling_reason(parameters)
+    if reason or parameters.start != "random" or not facts.train_counts:
+        return reason
+    fewest = min(facts.train_counts)
+    return f"its smallest class has {fewest} training images, IPC is {ipc}" if fewest < ipc else None
 
 
 PUBLISHED = Parameters(generator="pretrained", condition="text", search_scales=(4.0, 6.5, 9.0))

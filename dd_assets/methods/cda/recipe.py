@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import SHARE
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 from dd_assets.methods.sre2l import recipe as sre2l
 
@@ -102,5 +103,6 @@ METHOD = Method(
         "default": Recipe(parameters=_CIFAR, source=f"{_CIFAR_SOURCE}; not tuned"),
     },
     synthesis="dd_assets.methods.cda.synthesis:synthesise",
+    ranges={**sre2l.RANGES, "milestone": SHARE},
     refuse=refuse,
 )

@@ -21,8 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import ABOVE_ZERO
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
-from dd_assets.methods.sre2l.recipe import jitter_reason
+from dd_assets.methods.sre2l.recipe import RANGES, jitter_reason
 
 POOL = ("resnet18", "resnet50", "shufflenet_v2_x0_5", "mobilenet_v2", "densenet121")
 """The published pool, in the original's order."""
@@ -162,5 +163,6 @@ METHOD = Method(
         ),
     },
     synthesis="dd_assets.methods.cvdd.synthesis:synthesise",
+    ranges={**RANGES, "temperature": ABOVE_ZERO},
     refuse=refuse,
 )

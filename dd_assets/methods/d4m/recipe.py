@@ -27,7 +27,7 @@ from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 class Parameters(Sampling):
     """The sampling's settings with D4M's values: from centroids, at the level of strength .7."""
 
-    start: Literal["noise", "centroid", "nearest"] = "centroid"
+    start: Literal["noise", "centroid", "nearest", "random", "gaussian"] = "centroid"
     """nearest begins from the real latent next to each centroid: means of latents vary too little, which blurs images
     at low noise."""
 

@@ -15,6 +15,8 @@ from dd_assets.shapes import Float
 
 SMALLEST = 1e-8
 """Added under the root: its slope at two equal points would be infinite."""
+EQUAL = 1e-6
+"""Mean distance up to which references do not differ."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,15 @@ def kernel_of(name: str, references: Float[Tensor, "m d"]) -> Kernel:
     """The kernel of that name; of rbf and laplacian the width is the references' mean distance from each other.
 
     Distances in thousands of dimensions are all alike, so that a width that does not follow them gives a kernel of
-    zeros or of ones.
+    zeros or of ones. Of references that do not differ it is their mean length.
     """
     if name not in ("rbf", "laplacian"):
         return {"linear": LINEAR, "polynomial": POLYNOMIAL, "cosine": COSINE}[name]
-    between = torch.pdist(references, p=2 if name == "rbf" else 1)
-    width = max(float(between.mean()) if len(between) else 0.0, 1e-6)
+    order = 2 if name == "rbf" else 1
+    between = torch.pdist(references, p=order)
+    width = float(between.mean()) if len(between) else 0.0
+    if width <= EQUAL:
+        width = float(references.norm(p=order, dim=1).mean()) or 1.0
     return rbf(width) if name == "rbf" else laplacian(width)
 
 

@@ -99,6 +99,9 @@ def _too_few(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
         return f"count={parameters.count}: {bank} real latents are kept ({parameters.references})"
     if fewest < ipc:
         return f"its smallest class has {fewest} training images, IPC is {ipc}"
+    if parameters.kernel in ("rbf", "laplacian") and min(parameters.count, fewest) < 2:
+        few = "its smallest class has 1 training image" if parameters.count > 1 else f"count={parameters.count}"
+        return f"{few}: the width of kernel {parameters.kernel} is a distance between references, of which one has none"
     parts = min(bank, fewest)
     if parameters.references == "chunk" and ipc * parameters.count > parts:
         return f"{ipc} disjoint parts of {parameters.count} images: {parts} are kept of the smallest class"

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dd_assets.bounds import COUNT, SHARE
 from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.random import recipe as random
@@ -52,9 +53,7 @@ class Parameters(UnderNetworks):
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     """SRe2L's reason, or that a class has too few images to begin with, or None."""
-    if parameters.rounds < 1:
-        return f"{parameters.rounds} rounds; at least 1 is needed"
-    few = random.refuse(random.Parameters(), facts, ipc)
+    few = random.refuse(random.Parameters(), facts, ipc) if parameters.init == "real" else None
     return few or sre2l.jitter_reason(parameters.jitter, facts.size)
 
 
@@ -119,6 +118,7 @@ METHOD = Method(
         "default": Recipe(parameters=Parameters(iterations=1000), source="own: 1,000 iterations; not tuned"),
     },
     synthesis="dd_assets.methods.delt.synthesis:synthesise",
+    ranges={**sre2l.RANGES, "rounds": COUNT, "milestone": SHARE},
     refuse=refuse,
 )
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dd_assets.bounds import COUNT_OR_NONE, NOT_NEGATIVE
 from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, variant
 from dd_assets.methods.random import recipe as random
@@ -44,7 +45,7 @@ class Parameters(sre2l.Parameters):
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     """SRe2L's reason, or that a class has too few images to begin with, or None."""
-    few = random.refuse(random.Parameters(), facts, ipc)
+    few = random.refuse(random.Parameters(), facts, ipc) if parameters.init == "real" else None
     return few or sre2l.refuse(parameters, facts, ipc)
 
 
@@ -117,6 +118,7 @@ METHOD = Method(
         "default": Recipe(parameters=_CIFAR, source=f"{_CIFAR_SOURCE}; not tuned elsewhere"),
     },
     synthesis="dd_assets.methods.dwa.synthesis:synthesise",
+    ranges={**sre2l.RANGES, "steps": COUNT_OR_NONE, "rho": NOT_NEGATIVE, "r_var": NOT_NEGATIVE},
     refuse=refuse,
 )
 

@@ -26,9 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import ABOVE_ZERO, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE
 from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
-from dd_assets.methods.gvbsm.recipe import DIGITS_POOL, SHORT_POOL, SMALL_POOL
+from dd_assets.methods.gvbsm.recipe import DIGITS_POOL, MATCHING, SHORT_POOL, SMALL_POOL
 from dd_assets.methods.sre2l.recipe import jitter_reason
 
 
@@ -178,6 +179,15 @@ METHOD = Method(
         ),
     },
     synthesis="dd_assets.methods.edc.synthesis:synthesise",
+    ranges={
+        **MATCHING,
+        "batch": COUNT_OR_NONE,
+        "class_weight": SHARE,
+        "flatness_weight": NOT_NEGATIVE,
+        "flatness_tau": ABOVE_ZERO,
+        "flatness_beta": SHARE,
+        "patch_shuffle": COUNT,
+    },
     refuse=refuse,
 )
 

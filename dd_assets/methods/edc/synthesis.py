@@ -164,6 +164,7 @@ def synthesise(request: Request) -> SyntheticImages:
             view=shared_views(request, "edc", lambda at: parameters.crop_scale_min),
             objective=objective,
             figures=("ce", "feature_loss", "flatness"),
+            weight="r_loss",
             memory=memory if flat else matcher,
         ),
     )

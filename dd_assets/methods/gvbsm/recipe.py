@@ -21,7 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import ABOVE_ZERO, BELOW_ONE, COUNT, COUNT_OR_NONE, NOT_NEGATIVE, SHARE
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
+from dd_assets.methods.sre2l.recipe import STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,10 @@ class Parameters(UnderNetworks):
     """Where images begin: "noise", or the name of a method whose images they are."""
     pool: tuple[str, ...] = ()
     """Members of the setting's committee, in the order in which they take turns; () is all of it."""
+
+
+MATCHING = {**STEPS, "r_loss": NOT_NEGATIVE, "first_multiplier": NOT_NEGATIVE, "momentum": BELOW_ONE}
+"""Ranges of what EDC has too."""
 
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
@@ -161,5 +167,13 @@ METHOD = Method(
         ),
     },
     synthesis="dd_assets.methods.gvbsm.synthesis:synthesise",
+    ranges={
+        **MATCHING,
+        "index_groups": COUNT,
+        "drop": SHARE,
+        "densification": NOT_NEGATIVE,
+        "tau": ABOVE_ZERO,
+        "pad_crop": COUNT_OR_NONE,
+    },
     refuse=refuse,
 )

@@ -89,6 +89,7 @@ def synthesise(request: Request) -> SyntheticImages:
             shift=padded_shifts(request, "gvbsm"),
             objective=objective,
             figures=("ce", "feature_loss", "densification"),
+            weight="r_loss",
             memory=matcher,
         ),
     )

@@ -3,8 +3,8 @@
 Belongs here: the two guidances. Does not belong: gradients and their cosine (synthesis/influence.py), the surrogate
 (models/trajectory.py), the loop (diffusion/sampling.py), numbers (recipe.py).
 
-Source: Chen et al., ICLR 2025; mchen725/DD_IGD 912e868, sample.py. Its sampler could not be read: the steps below
-follow generation reference §6.
+Source: Chen et al., ICLR 2025; mchen725/DD_IGD 912e868, sample.py, and its sampler, diffusion/gaussian_diffusion.py, in
+the two copies that recipe.py names, beside what differs from them.
 """
 
 from __future__ import annotations

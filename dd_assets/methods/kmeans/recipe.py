@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dd_assets.bounds import COUNT
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 from dd_assets.methods.random import recipe as random
 
@@ -64,5 +65,6 @@ METHOD = Method(
         "default": _RECIPE,
     },
     synthesis="dd_assets.methods.kmeans.synthesis:synthesise",
+    ranges={"restarts": COUNT, "iterations": COUNT},
     refuse=refuse,
 )

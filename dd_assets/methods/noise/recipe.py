@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dd_assets.bounds import NOT_NEGATIVE
 from dd_assets.methods.contract import Method, Needs, Recipe
 
 
@@ -62,4 +63,5 @@ METHOD = Method(
         )
     },
     synthesis="dd_assets.methods.noise.synthesis:synthesise",
+    ranges={"sigma": NOT_NEGATIVE},
 )

@@ -27,11 +27,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import COUNT, COUNT_OR_NONE, SHARE
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 from dd_assets.methods.cvdd.recipe import POOL as CVDD_POOL
 from dd_assets.methods.cvdd.recipe import SMALL_POOL
 from dd_assets.methods.random import recipe as random
-from dd_assets.methods.sre2l.recipe import jitter_reason
+from dd_assets.methods.sre2l.recipe import RANGES, jitter_reason
 
 POOL = ("resnet18", "mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5", "alexnet")
 """The published pool; AlexNet has no batch norm."""
@@ -94,22 +95,33 @@ class Parameters(UnderNetworks):
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
     """Why a class has too few images, an index gets no iterations or the jitter is too large, or None."""
     few = random.refuse(random.Parameters(), facts, ipc) if parameters.init == "real" else None
-    return few or _length_reason(parameters, ipc) or jitter_reason(parameters.jitter, facts.size)
+    pool = parameters.pool or facts.committee
+    return few or _length_reason(parameters, len(pool), ipc) or jitter_reason(parameters.jitter, facts.size)
 
 
-def _length_reason(parameters: Parameters, ipc: int) -> str | None:
+def _length_reason(parameters: Parameters, networks: int, ipc: int) -> str | None:
+    """Why an index may get no iterations from a pool of so many networks, or None."""
     if parameters.layout == "early_late":
-        if parameters.rounds < 1:
-            return f"{parameters.rounds} rounds; at least 1 is needed"
         return "equal_forwards is defined for layout one_per_class" if parameters.equal_forwards else None
-    if parameters.cycle < 1:
-        return f"a cycle of {parameters.cycle} IPC indices; at least 1 is needed"
     last = min(parameters.cycle, ipc) - 1
-    if 0 < parameters.iterations <= parameters.shorter_by * last:
+    least = parameters.iterations - parameters.shorter_by * last
+    if parameters.iterations == 0:
+        return None
+    if least <= 0:
         return (
             f"{parameters.iterations} iterations, {parameters.shorter_by} fewer per index, leave none for index {last}"
         )
+    most = _networks_at_most(parameters, networks)
+    if parameters.equal_forwards and least < most:
+        return f"equal_forwards: {least} iterations of index {last} may not pay for one of {most} networks"
     return None
+
+
+def _networks_at_most(parameters: Parameters, networks: int) -> int:
+    """Forward passes that an iteration may cost; of a subset those of the largest."""
+    if parameters.logits_from == "all":
+        return networks
+    return {"same": 1, "all": networks, "subset": min(1 + parameters.extra, networks)}[parameters.bn_from]
 
 
 _SMALL = Parameters(pool_name="cvdd", pool=CVDD_POOL, jitter=4)
@@ -184,6 +196,12 @@ METHOD = Method(
         "default": Recipe(parameters=_WHOLE, source=_QUICK),
     },
     synthesis="dd_assets.methods.prism.synthesis:synthesise",
+    ranges={
+        **RANGES,
+        **dict.fromkeys(("cycle", "rounds"), COUNT),
+        **dict.fromkeys(("shorter_by", "extra"), COUNT_OR_NONE),
+        "chance": SHARE,
+    },
     refuse=refuse,
 )
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import COUNT
 from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe
 
@@ -118,5 +119,6 @@ METHOD = Method(
         "default": Recipe(parameters=_FACTOR_1, source="RDED's CIFAR setting; for 224 px choose factor 2"),
     },
     synthesis="dd_assets.methods.rded.synthesis:synthesise",
+    ranges=dict.fromkeys(("factor", "mipc", "num_crops"), COUNT),
     refuse=refuse,
 )

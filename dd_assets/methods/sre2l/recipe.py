@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dd_assets.bounds import COUNT, COUNT_OR_NONE, NOT_NEGATIVE
 from dd_assets.later import later
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks, variant
 
@@ -49,6 +50,11 @@ class Parameters(UnderNetworks):
     def per_index(self) -> bool:
         """Whether an IPC index can be computed alone; see Method.shards_by_index."""
         return self.batch_layout == "one_per_class"
+
+
+STEPS = {"iterations": COUNT_OR_NONE, "batch": COUNT, "learning_rate": NOT_NEGATIVE, "jitter": COUNT_OR_NONE}
+"""Ranges of what the methods that optimise images have in common."""
+RANGES = {**STEPS, "r_bn": NOT_NEGATIVE, "first_bn_multiplier": NOT_NEGATIVE}
 
 
 def refuse(parameters: Parameters, facts: Facts, ipc: int) -> str | None:
@@ -142,6 +148,7 @@ METHOD = Method(
         ),
     },
     synthesis="dd_assets.methods.sre2l.synthesis:synthesise",
+    ranges=RANGES,
     refuse=refuse,
 )
 

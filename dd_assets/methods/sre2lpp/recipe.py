@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dd_assets.methods.contract import Facts, Method, Needs, Recipe, UnderNetworks
-from dd_assets.methods.sre2l.recipe import jitter_reason
+from dd_assets.methods.sre2l.recipe import RANGES, jitter_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,5 +112,6 @@ METHOD = Method(
         ),
     },
     synthesis="dd_assets.methods.sre2lpp.synthesis:synthesise",
+    ranges=RANGES,
     refuse=refuse,
 )

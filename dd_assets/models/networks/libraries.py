@@ -2,7 +2,7 @@
 
 Belongs here: what is changed in a library's network and why. Does not belong: networks of our own (own.py).
 
-Below 64 px a network made for 224 px would shrink its maps to nothing: early strides become 1 and early poolings go,
+Up to 64 px a network made for 224 px would shrink its maps to nothing: early strides become 1 and early poolings go,
 as the public CIFAR versions do. The libraries are imported inside: half a second that other networks need not pay.
 """
 
@@ -14,14 +14,11 @@ from typing import Any
 from torch import nn
 
 from dd_assets.models.networks.own import instance
-from dd_assets.models.registry import architecture
-
-SMALL = 64
-"""Pixels below which a network gets its small form."""
+from dd_assets.models.registry import SMALL, architecture
 
 
 def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """torchvision's network of that name without weights, in its small form below 64 px.
+    """torchvision's network of that name without weights, in its small form up to 64 px.
 
     `resnet18_in` has instance norm in place of batch norm, `vit_b_16` a position table for this size, `swin_v2_micro`
     is Swin-V2's class with small dimensions, `shufflenet_v2_half` is small at every size.
@@ -37,7 +34,7 @@ def from_torchvision(name: str, classes: int, channels: int, size: int) -> nn.Mo
         )
     if name == "shufflenet_v2_half":
         _shufflenet(model, kernel=1)
-    elif size < SMALL and name in _SHRINK:
+    elif size <= SMALL and name in _SHRINK:
         _SHRINK[name](model)
     if channels != 3:
         _first_convolution(model, channels)

@@ -258,7 +258,7 @@ class HalfMobileNet(nn.Module):
 
 
 class SmallAlexNet(nn.Module):
-    """AlexNet's five convolutions, three poolings and three linear layers for images below 64 px, no batch norm.
+    """AlexNet's five convolutions, three poolings and three linear layers for images up to 64 px, no batch norm.
 
     Kernels 5, 5, 3, 3, 3 of torchvision's widths and stride 1; linear layers of 1,024. Output (N, classes).
     """
