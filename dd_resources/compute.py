@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeVar
 
 from dd_assets.errors import InputError, MachineError
 from dd_resources.cluster import LOOK_SECONDS, Request, run_tasks
+from dd_resources.containers import cpus_of_container
 from dd_resources.threads import set_threads
 
 Item = TypeVar("Item")
@@ -84,7 +85,7 @@ class Compute:
         """Worker processes on this machine: one on a GPU, and where a cluster does the work."""
         if self.request is not None or self.resolved_device() != "cpu":
             return 1
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or min(len(os.sched_getaffinity(0)), cpus_of_container())
 
     def runs_alone(self, exclusive: bool | Literal["threads"]) -> bool:
         """Whether such work runs here, one piece after the other: "threads" does where it gets more of them."""

@@ -92,6 +92,14 @@ def piece_request(networks: bool) -> Request | None:
     return Request(cpus=cpus, gpus=gpus, memory=int(memory * 2**30))
 
 
+def step_workers() -> int:
+    """Processes of a step on Kubernetes, whose pod asks for DD_STEP_CPUS and sees every core of its node; else 0.
+
+    Raises InputError for a value that is no number.
+    """
+    return max(1, int(_number("DD_STEP_CPUS", 1))) if executor_name() == "k8s" else 0
+
+
 def step_retries() -> dg.RetryPolicy | None:
     """How a step is tried again: with executors on other machines only, where its process can be lost alone."""
     return dg.RetryPolicy(max_retries=STEP_RETRIES, delay=1) if executor_name() in REMOTE else None

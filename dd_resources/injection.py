@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from dd_resources.compute import Compute, exclusive_threads
-from dd_resources.execution import piece_request
+from dd_resources.execution import piece_request, step_workers
 from dd_resources.raw_data import RawData
 from dd_resources.references import ReferenceIOManager
 from dd_resources.store import ArtefactStore
@@ -77,8 +77,11 @@ def store_root() -> str:
 
 
 def default_compute() -> ComputeResource:
-    """Every core, DD_EXCLUSIVE_THREADS for work that runs alone; raises InputError for a value that is no number."""
-    return ComputeResource(exclusive_threads=exclusive_threads())
+    """Every core, or as many as a Kubernetes step asks for; DD_EXCLUSIVE_THREADS for work that runs alone.
+
+    Raises InputError for a value that is no number.
+    """
+    return ComputeResource(workers=step_workers(), exclusive_threads=exclusive_threads())
 
 
 def default_resources() -> dict[str, dg.ConfigurableResource | dg.ConfigurableIOManagerFactory]:

@@ -97,6 +97,9 @@ def read_settings(path: Path) -> list[Setting]:
 def _setting(where: str, name: str, fields: Any) -> Setting:
     if not NAME.fullmatch(name):
         raise InputError(f"{where} is not a usable name", "letters, digits, '_', '-' and '.', at most 64")
+    if name == "all":
+        # What the store calls the reference of an asset without partitions.
+        raise InputError(f"{where} is not a usable name", "'all' stands for every dataset: choose another")
     if not isinstance(fields, dict):
         raise InputError(f"{where} must be a mapping of fields", "see docs/datasets.md")
     for key in fields:

@@ -237,6 +237,8 @@ class Method:
             return f"the committee of {facts.setting} lacks {wanted}; it has {', '.join(facts.committee) or 'none'}"
         if self._start_of(parameters) == "random" and self.references_of(parameters) != "class":
             return "start random reads real latents of whole classes, the references are those of centroids: change one"
+        if getattr(parameters, "init", "") == "real" and not self.needs.real_images:
+            return "it has no choice of real images of its own: set init to random, which has one"
         stitched = no_mosaic(parameters, facts.size) if self.needs.generator else None
         unusable = out_of_range(parameters, self.ranges) or no_crop(parameters) or stitched
         return unusable or self.refuse(parameters, facts, ipc)

@@ -218,14 +218,20 @@ def _referenced(store: ArtefactStore) -> list[str]:
 
 
 def _pinned(store: ArtefactStore) -> list[str]:
-    return [str(recipe) for path in store.list("pins") for recipe in _json(store, path)["recipes"]]
+    recipes: list[str] = []
+    for path in store.list("pins"):
+        stated = _json(store, path).get("recipes")
+        if not isinstance(stated, list):
+            raise CorruptArtefactError(f"{path} in store {store.root} lists no recipes", "mend or delete it")
+        recipes += map(str, stated)
+    return recipes
 
 
 def _json(store: ArtefactStore, path: str) -> dict:
     data = store.read_or_none(path)
     try:
         return dict(json.loads(data or b""))
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CorruptArtefactError(f"{path} in store {store.root} is not readable", "mend or delete it") from error
 
 

@@ -17,6 +17,7 @@ from dd_assets.models.registry import architecture
 from dd_assets.planning.engine import Engine, MissingUnits
 from dd_assets.planning.unit import Manifest, Unit
 from dd_resources.compute import Compute
+from dd_resources.containers import free_in_container
 
 FLOAT = 4
 STATES = 4
@@ -120,7 +121,8 @@ def memory_each(compute: Compute, pieces: int) -> int:
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes still free: of the GPU, or what this machine can give to processes (Linux' MemAvailable).
+    """Bytes still free: of the GPU, or what this machine can give to processes (Linux' MemAvailable), and what the
+    container's limit leaves.
 
     2^62 where the machine does not say.
     """
@@ -131,6 +133,7 @@ def free_memory(device: str = "cpu") -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             stated = dict(line.split(":", 1) for line in lines)
-        return int(stated["MemAvailable"].split()[0]) << 10
+        of_machine = int(stated["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):
-        return 1 << 62
+        of_machine = 1 << 62
+    return min(of_machine, free_in_container())

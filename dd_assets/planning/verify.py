@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dd_assets import errors
 from dd_assets.errors import DDError, InputError
+from dd_assets.machine import names_no_memory, no_memory
 from dd_assets.planning.digests import plain
 from dd_assets.planning.unit import Manifest, Reference, Unit
 from dd_resources.compute import Compute
@@ -157,6 +159,11 @@ def _ask(store: ArtefactStore, raw: RawData, manifest: Manifest, device: str, ke
     answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not answers:
         cause = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        if cause.startswith(MARK):
+            refusal = json.loads(cause.removeprefix(MARK))
+            raise getattr(errors, refusal["type"], RecomputationError)(refusal["problem"], refusal["remedy"])
+        if names_no_memory(cause):
+            raise no_memory(cause)
         raise RecomputationError(
             f"recomputing {manifest.label or manifest.recipe['unit']} failed: {cause}", "see `dd-assets doctor`"
         )
@@ -187,6 +194,10 @@ def _answer(question: Mapping[str, Any]) -> _Answer:
 
 
 if __name__ == "__main__":
-    print(MARK + json.dumps(asdict(_answer(json.load(sys.stdin)))), flush=True)
+    try:
+        print(MARK + json.dumps(asdict(_answer(json.load(sys.stdin)))), flush=True)
+    except DDError as error:
+        told = {"type": type(error).__name__, "problem": error.problem, "remedy": error.remedy}
+        sys.exit(MARK + json.dumps(told))
     # All is said. A library's thread once aborted the end of this process, which would have counted as a failure.
     os._exit(0)

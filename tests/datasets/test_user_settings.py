@@ -168,6 +168,8 @@ def test_broken_files_are_refused(enable):
         enable(OWN.replace("own", "digits"))
     with pytest.raises(InputError, match="not a usable name"):
         enable(OWN.replace("own", '"../x"'))
+    with pytest.raises(InputError, match="'all' stands for every dataset"):
+        enable(OWN.replace("own", "all"))
     with pytest.raises(InputError, match="lacks teacher, students"):
         enable("own: {reader: folder, classes: [a, b], size: 32}")
 

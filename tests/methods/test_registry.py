@@ -218,3 +218,14 @@ def test_what_is_no_finite_number_is_refused_by_name(value: float) -> None:
     parameters = registry.method("sre2l").recipe_for("default").parameters
     with pytest.raises(InputError, match="sre2l: r_bn is infinite, too large or no number → give a finite number"):
         with_overrides(parameters, {"r_bn": value}, "sre2l")
+
+
+@pytest.mark.parametrize("name", ["sre2l", "gvbsm", "edc", "cvdd", "dwa", "prism"])
+def test_real_starts_are_refused_where_a_method_chooses_none(name: str) -> None:
+    """It was told after the networks had been trained."""
+    entry = registry.method(name)
+    made = dataclasses.replace(entry.recipe_for("digits").parameters, init="real")
+    members = tuple(getattr(made, "pool", ())) or ("any",)
+    reason = entry.reason_against(made, dataclasses.replace(facts(), committee=members), 1)
+    assert (reason is None) == (name in ("dwa", "prism"))
+    assert reason is None or "set init to random" in reason

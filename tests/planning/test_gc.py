@@ -197,6 +197,16 @@ def test_a_reference_that_cannot_be_read_stops_everything(store: ArtefactStore) 
     assert store.list("") == before
 
 
+@pytest.mark.parametrize("body", [b"[1]", b"7", b"{}", b'{"recipes": "abc"}', b"null"])
+def test_a_pin_that_lists_nothing_stops_everything(store: ArtefactStore, body: bytes) -> None:
+    commit(store, "old")
+    age(store)
+    store.replace("pins/mine.json", body)
+    with pytest.raises(CorruptArtefactError, match=r"pins/mine\.json"):
+        collect(store, dry_run=False)
+    assert names_left(store) == {"old"}
+
+
 def test_a_removal_cut_short_leaves_no_manifest_without_its_payload(
     store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from dd_assets.datasets.registry import setting
-from dd_assets.errors import InputError
+from dd_assets.errors import InputError, MachineError, UnknownNameError
 from dd_assets.methods.registry import method
 from dd_assets.planning.engine import Engine, StoreCheckpoints
 from dd_assets.planning.explain import kept_beside
@@ -173,5 +174,20 @@ def test_a_recipe_that_was_edited_is_refused(store: ArtefactStore, made: Manifes
 def test_a_failing_recomputation_says_why(store: ArtefactStore, made: Manifest, tmp_path: Path) -> None:
     gone = Unit(name="dataset", version=1, parameters={}, inputs={"source": "s"}, setting="no-such-setting")
     manifest = replace(made, recipe=gone.recipe, recipe_digest=gone.digest, setting="no-such-setting")
-    with pytest.raises(RecomputationError, match=r"failed: .*no-such-setting"):
+    with pytest.raises(UnknownNameError, match=r"no-such-setting"):
         verify(store, RawData(str(tmp_path)), manifest, device="cpu")
+
+
+def test_a_recomputation_that_gets_no_memory_says_so(
+    store: ArtefactStore, made: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts tell by the exit code: 8 for this, 1 for code that is broken."""
+    ends = {
+        "_ArrayMemoryError: Unable to allocate 9.3 GiB for an array": MachineError,
+        "ValueError: broken": RecomputationError,
+    }
+    for stderr, kind in ends.items():
+        done = subprocess.CompletedProcess([], 1, stdout="", stderr=f"Traceback\n{stderr}\n")
+        monkeypatch.setattr(subprocess, "run", lambda *_, done=done, **__: done)
+        with pytest.raises(kind, match=stderr.split(": ")[1]):
+            verify(store, RAW, made, device="cpu")
