@@ -7,11 +7,10 @@ Source: RD3 paper, section 3.2, Table 8, appendix M; LINs-lab/RDED 3f6453d, vali
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dd_assets.bounds import COUNT_OR_NONE, SHARE, SHARE_ABOVE_ZERO, Range, require
+from dd_assets.bounds import COUNT_OR_NONE, SHARE, SHARE_ABOVE_ZERO, WHOLE, Range, require
 from dd_assets.errors import InputError
 from dd_assets.later import later
 
@@ -53,18 +52,18 @@ class Views:
             raise InputError(idle, "set `rand_operations`")
 
 
-def _whole(least: int, most: float, words: str) -> Range:
-    return Range(lambda value: isinstance(value, int) and least <= value <= most, words)
+def _between(least: int, most: int) -> Range:
+    return Range(lambda value: WHOLE.holds(value) and least <= value <= most, f"{least} to {most}")
 
 
 _RANGES: Mapping[str, Range] = {
-    "shuffle_factor": _whole(1, MAX_FACTOR, f"1 to {MAX_FACTOR}"),
+    "shuffle_factor": _between(1, MAX_FACTOR),
     "crop_scale_min": SHARE_ABOVE_ZERO,
     "hflip": SHARE,
     "cutmix_alpha": Range(lambda value: value >= 0 and float(value).is_integer(), "0 (off) or a whole number"),
     "mixup_alpha": Range(lambda value: value == 0 or 0.05 <= value <= 2, "0 (off) or 0.05 to 2"),
-    "rand_operations": _whole(0, math.inf, COUNT_OR_NONE.words),
-    "rand_magnitude": _whole(0, MAX_MAGNITUDE, f"0 to {MAX_MAGNITUDE}"),
+    "rand_operations": COUNT_OR_NONE,
+    "rand_magnitude": _between(0, MAX_MAGNITUDE),
     "jitter": SHARE,
 }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dd_assets.errors import CorruptArtefactError, InputError
-from dd_assets.planning.unit import Manifest, Reference
+from dd_assets.planning.unit import Manifest
 from dd_resources.files import Entry
 from dd_resources.leases import DEFAULT_SECONDS, Watcher, lease_facts, leased_recipes
 from dd_resources.store import ALTERNATIVES, ArtefactStore, manifest_path
@@ -213,7 +213,10 @@ def _live_recipes(store: ArtefactStore, seconds: float) -> set[str]:
 def _referenced(store: ArtefactStore) -> list[str]:
     recipes: list[str] = []
     for path in store.list("references"):
-        recipes += Reference.from_json(_json(store, path)).units.values()
+        units = _json(store, path).get("units")
+        if not isinstance(units, dict):
+            raise CorruptArtefactError(f"{path} in store {store.root} names no units", "mend or delete it")
+        recipes += map(str, units.values())
     return recipes
 
 

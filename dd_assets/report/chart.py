@@ -86,14 +86,21 @@ class Chart:
                 f'<path d="M{self.left} {y:.1f}H{self.width - self.right}" stroke="currentColor" opacity=".15"/>'
                 f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end" opacity=".8">{tick:g}</text>'
             )
+        free = 0.0
         for tick in self.x_ticks:
             text = escape(x_text(tick))
             x, _ = self.place(tick, self.y_ticks[0])
-            at, anchor = (x, "middle") if x + 3.5 * len(text) < self.width else (self.width - 4, "end")
-            parts.append(
-                f'<path d="M{x:.1f} {self.bottom}v5" stroke="currentColor" opacity=".6"/>'
-                f'<text x="{at:.1f}" y="{self.bottom + 18}" text-anchor="{anchor}" opacity=".8">{text}</text>'
-            )
+            half = 3.5 * len(text)
+            at, anchor, begins = (x, "middle", x - half)
+            if x + half >= self.width:
+                at, anchor, begins = (self.width - 4, "end", self.width - 4 - 2 * half)
+            parts.append(f'<path d="M{x:.1f} {self.bottom}v5" stroke="currentColor" opacity=".6"/>')
+            # A tick whose text would lie on the one before has none.
+            if begins >= free:
+                free = begins + 2 * half
+                parts.append(
+                    f'<text x="{at:.1f}" y="{self.bottom + 18}" text-anchor="{anchor}" opacity=".8">{text}</text>'
+                )
         middle = (self.left + self.width - self.right) / 2
         parts.append(
             f'<path d="M{self.left} {self.top}V{self.bottom}H{self.width - self.right}" fill="none" '

@@ -84,7 +84,7 @@ def device_kind(device: object) -> str:
 
 
 def _one_device(devices: Sequence[str]) -> str:
-    """The last of devices of one kind, or `MIXED`."""
+    """One of devices of one kind, or `MIXED`."""
     return MIXED if len({device_kind(device) for device in devices}) > 1 else (devices or ["cpu"])[-1]
 
 

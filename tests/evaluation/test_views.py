@@ -122,6 +122,7 @@ def test_odd_size_refuses_patch_shuffle_instead_of_losing_pixels() -> None:
         ({"crop_scale_min": "half"}, "crop_scale_min='half' → give a number in"),
         ({"shuffle_factor": 8}, "shuffle_factor=8 → give 1 to 5"),
         ({"shuffle_factor": 2.0}, "shuffle_factor=2.0 → give 1 to 5"),
+        ({"shuffle_factor": True}, "shuffle_factor=True → give 1 to 5"),
         ({"hflip": 2}, "hflip=2"),
         ({"rand_operations": 2, "rand_magnitude": 31}, "rand_magnitude=31 → give 0 to 30"),
         ({"rand_magnitude": 9}, "rand_magnitude=9 would change nothing → set `rand_operations`"),

@@ -187,10 +187,11 @@ def test_files_of_killed_writers_and_quarantined_payloads_go_when_old(store: Art
     assert names_left(store) == {"teacher"}
 
 
-def test_a_reference_that_cannot_be_read_stops_everything(store: ArtefactStore) -> None:
+@pytest.mark.parametrize("body", [b"{half", b"[1]", b"{}", b'{"units": ["a"]}'])
+def test_a_reference_that_cannot_be_read_stops_everything(store: ArtefactStore, body: bytes) -> None:
     commit(store, "old")
     age(store)
-    store.replace("references/default/teacher/digits.json", b"{half")
+    store.replace("references/default/teacher/digits.json", body)
     before = store.list("")
     with pytest.raises(CorruptArtefactError, match=r"references/default/teacher/digits\.json"):
         collect(store, dry_run=False)

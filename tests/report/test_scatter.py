@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -81,3 +82,15 @@ def test_what_cannot_be_drawn_is_refused():
         scatter_svg([], "t", "x", "y")
     with pytest.raises(InputError, match="cannot show free"):
         scatter_svg([point("free", 0, 1)], "t", "x", "y")
+
+
+def test_texts_of_ticks_do_not_lie_on_one_another():
+    chart = Chart([1e-3, 1e5], [0, 1], 0, logarithmic=True)
+    frame = chart.frame("cost", "accuracy", "{:g} s".format)
+    shown = re.findall(r'<text x="([0-9.]+)" y="[0-9.]+" text-anchor="(middle|end)" opacity=".8">([^<]* s)<', frame)
+    spans = [
+        (float(x) - 7 * len(text) * (0.5 if anchor == "middle" else 1), 7 * len(text)) for x, anchor, text in shown
+    ]
+    assert all(before + width <= after for (before, width), (after, _) in itertools.pairwise(spans))
+    # Every tick keeps its mark.
+    assert len(shown) < frame.count("v5") == len(chart.x_ticks)

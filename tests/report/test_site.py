@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import json
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ from click.testing import CliRunner, Result
 from dd_assets.assets.leaderboard import SHOWN
 from dd_assets.cli import main
 from dd_assets.errors import InputError
-from dd_assets.planning.unit import Verdict
+from dd_assets.planning.unit import Manifest, Verdict
 from dd_assets.report import efficiency
 from dd_assets.report.comparison import CONTROL_SOFT, compare
 from dd_assets.report.contents import gather
@@ -105,10 +104,26 @@ def test_seconds_of_processors_and_gpus_share_no_axis() -> None:
     assert titles(cpu, cuda) == titles(cuda, cpu) == titles(cpu, mixed) == [stored]
     other = {**cpu, "method": "dwa"}
     assert [title[:11] for title in titles(cuda, cpu, other)] == ["CPU-seconds", "CPU-seconds", stored[:11]]
-    cost = functools.partial(efficiency.Cost, synthesis=1.0, teacher=0.0, generator=0.0, peak_bytes=1)
-    assert [efficiency.device_kind(cost(device=name).device) for name in ("cpu", "cuda:1", "mixed")] == [
-        "cpu", "gpu", "mixed"
-    ]  # fmt: skip
+
+
+def test_the_cost_of_draws_made_on_processors_and_gpus_is_of_no_one_device(store: ArtefactStore) -> None:
+    def drawn(*devices: str) -> Manifest:
+        sources = {
+            f"shard{place}": put(
+                store, "images/rded", f"{place} of {devices}", {}, measurements={"device": name}
+            ).recipe_digest
+            for place, name in enumerate(devices)
+        }
+        return put(store, "image_set", f"of {devices}", {}, sources=sources)
+
+    def device(*sets: Manifest) -> str:
+        cost = efficiency.mean_cost(sets, store.lookup)
+        assert cost is not None
+        return cost.device
+
+    cpu, gpu, both = drawn("cpu", "cpu"), drawn("cuda:0", "cuda:1"), drawn("cpu", "cuda:0")
+    assert (device(cpu, cpu), efficiency.device_kind(device(gpu))) == ("cpu", "gpu")
+    assert device(cpu, gpu) == device(both) == device(cpu, both) == efficiency.MIXED
 
 
 def test_scores_under_another_protocol_do_not_compete(store: ArtefactStore) -> None:

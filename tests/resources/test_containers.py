@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dd_assets.planning import memory
-from dd_resources import compute, containers
+from dd_resources import compute
 from dd_resources.compute import Compute
 from dd_resources.containers import UNLIMITED, cpus_of_container, free_in_container
 from dd_resources.injection import default_compute
@@ -48,7 +48,6 @@ def test_limits_of_the_container_are_kept(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_step_on_kubernetes_has_as_many_processes_as_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pod asks for so many and has no limit, so that it sees every core of its node."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(containers, "GROUP", Path("/absent"))
     for stated, workers in (("4", 4), ("0.5", 1), (None, 1)):
         monkeypatch.setenv("DD_EXECUTOR", "k8s")
         monkeypatch.delenv("DD_STEP_CPUS", raising=False)
